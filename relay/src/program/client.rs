@@ -1,0 +1,137 @@
+//! Control's end of the programming protocol, on tokio.
+//!
+//! [`Client::connect`] gives a cloneable handle and the stream of events. Requests may be made from many tasks at
+//! once; answers find their request by id. When the connection ends, open requests fail with
+//! [`ClientError::Gone`] and the event receiver ends: connect anew then.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::{mpsc, oneshot};
+
+use super::message::{Event, Frame, Refusal, Reply, Request, VERSION};
+use super::wire::{self, WireError};
+
+/// Why a request got no reply.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The relay said no.
+    #[error("the relay refused: {0}")]
+    Refused(#[from] Refusal),
+    /// The connection is gone (or could not be made).
+    #[error("the relay is out of reach: {0}")]
+    Gone(String),
+    /// The relay spoke something else.
+    #[error("the relay's answer could not be read: {0}")]
+    Wire(#[from] WireError),
+    /// An answer of the wrong kind.
+    #[error("the relay answered something else than asked")]
+    Unexpected,
+}
+
+type Answer = Result<Reply, Refusal>;
+type Waiting = Arc<Mutex<Option<HashMap<u32, oneshot::Sender<Answer>>>>>;
+
+/// A connection to the relay. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Client {
+    requests: mpsc::Sender<(Request, oneshot::Sender<Answer>)>,
+    epoch: u64,
+}
+
+impl Client {
+    /// Connects to the socket at `path`, says hello and subscribes to events.
+    pub async fn connect(path: &Path) -> Result<(Self, mpsc::UnboundedReceiver<Event>), ClientError> {
+        let gone = |e: std::io::Error| ClientError::Gone(format!("{}: {e}", path.display()));
+        let (reader, writer) = UnixStream::connect(path).await.map_err(gone)?.into_split();
+        let waiting: Waiting = Arc::new(Mutex::new(Some(HashMap::new())));
+        let (requests, queue) = mpsc::channel(256);
+        let (event_sender, events) = mpsc::unbounded_channel();
+        tokio::spawn(send(writer, queue, Arc::clone(&waiting)));
+        tokio::spawn(async move {
+            if let Err(e) = receive(reader, &waiting, &event_sender).await {
+                tracing::warn!("connection to the relay ended: {e}");
+            }
+            // Dropping the senders fails every open request; `None` fails those still to come.
+            drop(waiting.lock().unwrap_or_else(PoisonError::into_inner).take());
+        });
+        let mut client = Self { requests, epoch: 0 };
+        let Reply::Hello { epoch, .. } = client.ask(Request::Hello { version: VERSION }).await? else {
+            return Err(ClientError::Unexpected);
+        };
+        client.epoch = epoch;
+        client.ask(Request::Subscribe).await?;
+        Ok((client, events))
+    }
+
+    /// The relay process's random number: a different one after reconnecting means a new relay without calls.
+    pub const fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Asks and waits for the answer.
+    pub async fn ask(&self, request: Request) -> Result<Reply, ClientError> {
+        let gone = || ClientError::Gone("the connection closed".into());
+        let (sender, answer) = oneshot::channel();
+        self.requests.send((request, sender)).await.map_err(|_| gone())?;
+        Ok(answer.await.map_err(|_| gone())??)
+    }
+}
+
+async fn send(
+    mut writer: OwnedWriteHalf,
+    mut queue: mpsc::Receiver<(Request, oneshot::Sender<Answer>)>,
+    waiting: Waiting,
+) {
+    let mut next: u32 = 0;
+    let mut bytes = Vec::new();
+    while let Some((request, sender)) = queue.recv().await {
+        next = next.wrapping_add(1);
+        match waiting.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            Some(open) => drop(open.insert(next, sender)),
+            None => return,
+        }
+        bytes.clear();
+        let encoded = wire::encode(&Frame::Request { id: next, request }, &mut bytes);
+        if encoded.is_err() {
+            if let Some(open) = waiting.lock().unwrap_or_else(PoisonError::into_inner).as_mut()
+                && let Some(sender) = open.remove(&next)
+            {
+                let _ = sender.send(Err(Refusal::Impossible("the request is too long".into())));
+            }
+        } else if writer.write_all(&bytes).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn receive(
+    mut reader: OwnedReadHalf,
+    waiting: &Waiting,
+    events: &mpsc::UnboundedSender<Event>,
+) -> Result<(), ClientError> {
+    let gone = |e: std::io::Error| ClientError::Gone(e.to_string());
+    let mut buffer = Vec::with_capacity(64 * 1024);
+    loop {
+        while let Some((frame, used)) = wire::decode(&buffer)? {
+            buffer.drain(..used);
+            match frame {
+                Frame::Event(event) => drop(events.send(event)),
+                Frame::Answer { id, answer } => {
+                    let mut open = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+                    if let Some(sender) = open.as_mut().and_then(|o| o.remove(&id)) {
+                        let _ = sender.send(answer);
+                    }
+                }
+                Frame::Request { .. } => return Err(ClientError::Unexpected),
+            }
+        }
+        if reader.read_buf(&mut buffer).await.map_err(gone)? == 0 {
+            return Err(ClientError::Gone("the relay closed the connection".into()));
+        }
+    }
+}

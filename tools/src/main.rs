@@ -1,0 +1,2 @@
+//! bauta.
+fn main() {}
