@@ -4,6 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::call::{CallKey, Leg};
+
 /// Protocol version, told in [`Request::Hello`]; a relay answers only its own.
 pub const VERSION: u16 = 1;
 
@@ -26,40 +28,6 @@ pub enum Frame {
     },
     /// Relay to client, after [`Request::Subscribe`].
     Event(Event),
-}
-
-/// A call's name inside the relay: 64 random bits chosen by control, told to the recorder, meaningless elsewhere.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct CallKey(pub u64);
-
-impl std::fmt::Display for CallKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:016x}", self.0)
-    }
-}
-
-/// One side of a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[repr(u8)]
-pub enum Leg {
-    /// The side that made the first offer.
-    Caller = 0,
-    /// The side that was offered to.
-    Callee = 1,
-}
-
-impl Leg {
-    /// Both, caller first.
-    pub const BOTH: [Self; 2] = [Self::Caller, Self::Callee];
-
-    /// The other side.
-    #[must_use]
-    pub const fn other(self) -> Self {
-        match self {
-            Self::Caller => Self::Callee,
-            Self::Callee => Self::Caller,
-        }
-    }
 }
 
 /// A set of RTP payload types (0–127).

@@ -1,0 +1,19 @@
+//! The tap: how copies of packets reach the recorder.
+//!
+//! One ring per relay worker, in a sealed memfd. The relay's worker is the only writer ([`Writer`]), the recorder
+//! the only reader ([`Reader`]); rings are handed over by [`attach`] over a Unix socket with `SCM_RIGHTS`. The
+//! writer never waits: what does not fit is dropped and told later by a gap record. The reader's place is in
+//! the shared memory, so a killed reader's successor goes on where it had committed. Neither side trusts the
+//! other's index: it is validated on every read, and payloads are copied out before they are looked at.
+//!
+//! Order of a call's records: `Open`, then any of `Label`, `Packet`, `Pause`, `Resume`, `Gap`, then `Close`.
+
+mod handover;
+mod index;
+mod memory;
+mod record;
+mod ring;
+
+pub use handover::{Attachment, Host, TapError, attach};
+pub use record::{Kind, Record};
+pub use ring::{Full, Poisoned, Reader, Writer, create};
