@@ -1,0 +1,1 @@
+//! Live calls, programmed into the relay.

@@ -1,0 +1,20 @@
+//! control: masks numbers, answers the SIP proxy, programs the relay.
+//!
+//! One process on one current-thread runtime; the store has a thread of its own.
+//! The **masking** half knows numbers, trips, pools and route decisions and is asked over HTTP.
+//! The **calls** half knows NG, SDP and the relay. They meet in two places: [`route::RouteBook`]
+//! (what was decided for a SIP Call-ID) and [`live::LiveCalls`] (what is going on now).
+
+#![forbid(unsafe_code)]
+
+pub mod call;
+pub mod live;
+pub mod metrics;
+pub mod moment;
+pub mod name;
+pub mod ng;
+pub mod number;
+pub mod route;
+pub mod sdp;
+pub mod secret;
+pub mod settings;

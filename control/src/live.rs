@@ -1,0 +1,126 @@
+//! What the calls half tells the masking half about calls in progress and about the relay:
+//! for `GET /v1/calls`, `/readyz`, `/metrics`. Implemented by the calls half, read by HTTP.
+//!
+//! Nothing here holds a party's number, a SIP Call-ID or a tag.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::moment::Moment;
+use crate::name::{City, Role, TripId};
+
+/// A boxed future, so that the trait can be used as `dyn`.
+pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The calls in progress and the relay that carries them.
+pub trait LiveCalls: Send + Sync {
+    /// Every call in progress, oldest first. From memory.
+    fn list(&self) -> Vec<CallSummary>;
+
+    /// One call by its id, with counters read from the relay.
+    fn get(&self, id: Uuid) -> Later<'_, Option<CallDetail>>;
+
+    /// How many calls of this trip are in progress. From memory.
+    fn in_progress(&self, trip: &TripId) -> usize;
+
+    /// What is known about the relay and the recorder. From memory.
+    fn relay(&self) -> RelayFacts;
+
+    /// Metric families of the calls half (NG, calls, the relay's counters), written with [`crate::metrics::Text`].
+    fn metrics(&self) -> Later<'_, String>;
+}
+
+/// One line of `GET /v1/calls`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CallSummary {
+    /// The call's id, which is the id of its recording too (UUID v7, made at the offer).
+    pub id: Uuid,
+    /// `offered` until the answer, then `answered`.
+    pub state: &'static str,
+    /// When the offer came.
+    pub since: Moment,
+    /// The trip, when the call had a route decision.
+    pub trip: Option<TripId>,
+    /// The trip's city.
+    pub city: Option<City>,
+    /// Role of the party that called.
+    pub caller: Option<Role>,
+    /// Role of the party that was called.
+    pub callee: Option<Role>,
+    /// Whether the call is tapped.
+    pub recording: bool,
+}
+
+/// `GET /v1/calls/{id}`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct CallDetail {
+    /// As in the list.
+    #[serde(flatten)]
+    pub summary: CallSummary,
+    /// The lane that the call's rows run on.
+    pub lane: String,
+    /// One entry per row.
+    pub streams: Vec<StreamFacts>,
+}
+
+/// One direction of a call's media.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StreamFacts {
+    /// Whose media this is: `caller` or `callee`.
+    pub from: &'static str,
+    /// `rtp` or `rtcp`.
+    pub kind: &'static str,
+    /// Packets forwarded.
+    pub packets: u64,
+    /// Bytes forwarded (UDP payload).
+    pub bytes: u64,
+    /// Packets not forwarded, by the relay's reason.
+    pub drops: BTreeMap<String, u64>,
+    /// Seconds since the last packet that was forwarded.
+    pub last_packet_seconds_ago: Option<f64>,
+}
+
+/// The relay and the recorder, for `/readyz`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct RelayFacts {
+    /// Whether the programming connection stands.
+    pub connected: bool,
+    /// The lane in use (`uring`, `mmsg`, …), as the relay said when it was last connected.
+    pub lane: Option<String>,
+    /// Why that lane.
+    pub lane_reason: Option<String>,
+    /// Whether a recorder is attached to the relay's tap.
+    pub recorder_attached: bool,
+    /// What stands in the way, for a person to read (`connect /…/relay.sock: connection refused`).
+    pub trouble: Option<String>,
+}
+
+/// No calls half: nothing in progress, no relay. For tests of the masking half.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoCalls;
+
+impl LiveCalls for NoCalls {
+    fn list(&self) -> Vec<CallSummary> {
+        Vec::new()
+    }
+
+    fn get(&self, _id: Uuid) -> Later<'_, Option<CallDetail>> {
+        Box::pin(std::future::ready(None))
+    }
+
+    fn in_progress(&self, _trip: &TripId) -> usize {
+        0
+    }
+
+    fn relay(&self) -> RelayFacts {
+        RelayFacts { trouble: Some("no relay is configured".into()), ..RelayFacts::default() }
+    }
+
+    fn metrics(&self) -> Later<'_, String> {
+        Box::pin(std::future::ready(String::new()))
+    }
+}

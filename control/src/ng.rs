@@ -1,0 +1,1 @@
+//! NG protocol over UDP, as Kamailio's and OpenSIPS's rtpengine modules speak it.

@@ -1,0 +1,1 @@
+//! SDP, read and rewritten line by line.

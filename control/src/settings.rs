@@ -1,0 +1,149 @@
+//! The `[control]` section of `pop.toml`.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+
+use relay::settings::Setting;
+
+relay::settings::settings! {
+    /// control: NG and HTTP listeners, and what is answered to whom.
+    pub struct ControlSettings in "control" {
+        /// Where the NG protocol is answered (UDP address and port).
+        ng: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 2223));
+        /// Networks whose NG requests are answered, besides this host's loopback, like ["10.1.0.0/16"]. NG has no authentication: list your SIP proxies and nothing else.
+        ng_allow: Vec<Network> = Vec::new();
+        /// Where the HTTP API is served (TCP address and port).
+        http: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8090));
+        /// What an NG offer gets whose Call-ID had no route decision: "relay" carries it without a trip and without recording, "refuse" answers an error.
+        unrouted_offers: UnroutedOffers = UnroutedOffers::Relay;
+        /// Seconds that an offer waits for its answer before its ports are given back.
+        offer_timeout_seconds: u32 = 180, check |s: &u32| at_least(*s, 1);
+        /// Host part of the URIs in a route decision; empty takes the host that the caller's request was addressed to.
+        sip_host: String = String::new();
+        /// Longest body of an HTTP request, in bytes.
+        http_body_limit: u32 = 65_536, check |s: &u32| at_least(*s, 1024);
+    }
+}
+
+fn at_least(value: u32, least: u32) -> Result<(), String> {
+    if value >= least { Ok(()) } else { Err(format!("must be {least} or more")) }
+}
+
+/// What happens to an NG offer that no route decision announced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnroutedOffers {
+    /// Its media is carried, without trip and without recording.
+    Relay,
+    /// It is answered with an error.
+    Refuse,
+}
+
+impl Setting for UnroutedOffers {
+    const KIND: &'static str = "\"relay\" or \"refuse\"";
+
+    fn read(value: &toml_edit::Value) -> Result<Self, String> {
+        match value.as_str() {
+            Some("relay") => Ok(Self::Relay),
+            Some("refuse") => Ok(Self::Refuse),
+            _ => Err(format!("expected {}", Self::KIND)),
+        }
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Self::Relay => "\"relay\"".into(),
+            Self::Refuse => "\"refuse\"".into(),
+        }
+    }
+}
+
+/// An IPv4 or IPv6 network, `10.1.0.0/16`; an address alone is a network of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    prefix: u8,
+}
+
+impl Network {
+    /// Whether `address` lies in this network. An IPv4 address mapped into IPv6 counts as IPv4.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.address, address.to_canonical()) {
+            (IpAddr::V4(net), IpAddr::V4(ip)) => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix)).unwrap_or(0);
+                u32::from(net) & mask == u32::from(ip) & mask
+            }
+            (IpAddr::V6(net), IpAddr::V6(ip)) => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(self.prefix)).unwrap_or(0);
+                u128::from(net) & mask == u128::from(ip) & mask
+            }
+            _ => false,
+        }
+    }
+}
+
+impl FromStr for Network {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (address, prefix) = text.split_once('/').map_or((text, None), |(a, p)| (a, Some(p)));
+        let address: IpAddr = address.parse().map_err(|_| ())?;
+        let longest = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = prefix.map_or(Ok(longest), str::parse).map_err(|_| ())?;
+        if prefix <= longest { Ok(Self { address, prefix }) } else { Err(()) }
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+impl Setting for Network {
+    const KIND: &'static str = "a network in quotes, like \"10.1.0.0/16\"";
+
+    fn read(value: &toml_edit::Value) -> Result<Self, String> {
+        let text = value.as_str().unwrap_or_default();
+        text.parse().map_err(|()| format!("expected {}", Self::KIND))
+    }
+
+    fn show(&self) -> String {
+        format!("\"{self}\"")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use relay::settings::{File, Section};
+
+    #[test]
+    fn what_is_shown_as_default_reads_back() {
+        let text = ControlSettings::keys()
+            .iter()
+            .fold("[control]\n".to_owned(), |t, k| format!("{t}{} = {}\n", k.name, k.default));
+        let read = ControlSettings::read(&File::parse("pop.toml", &text).unwrap()).unwrap();
+        assert_eq!(format!("{read:?}"), format!("{:?}", ControlSettings::default()));
+    }
+
+    #[test]
+    fn networks_contain_their_addresses() {
+        let inside = |net: &str, ip: &str| net.parse::<Network>().unwrap().contains(ip.parse().unwrap());
+        assert!(inside("10.1.0.0/16", "10.1.255.3") && !inside("10.1.0.0/16", "10.2.0.1"));
+        assert!(inside("0.0.0.0/0", "192.0.2.1") && inside("192.0.2.7", "::ffff:192.0.2.7"));
+        assert!(
+            inside("fd00::/8", "fd12::1") && !inside("fd00::/8", "10.0.0.1") && inside("::/0", "2001:db8::1")
+        );
+        for bad in ["10.0.0.0/33", "host", "10.0.0/8", "::/129", "10.0.0.0/"] {
+            assert!(bad.parse::<Network>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_the_line() {
+        let file = File::parse("pop.toml", "[control]\nunrouted_offers = \"drop\"").unwrap();
+        let error = ControlSettings::read(&file).unwrap_err().to_string();
+        assert_eq!(error, "pop.toml:2: control.unrouted_offers = \"drop\": expected \"relay\" or \"refuse\"");
+    }
+}
