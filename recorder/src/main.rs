@@ -1,2 +1,2 @@
-//! Entry point.
+//! `bauta-recorder`: entry point.
 fn main() {}
