@@ -114,7 +114,8 @@ impl Record {
             7 => Kind::Close,
             _ => return None,
         };
-        (payload <= MAX_PAYLOAD && zero == 0).then_some((Self { position, call: CallKey(call), at_ns, kind }, payload))
+        (payload <= MAX_PAYLOAD && zero == 0)
+            .then_some((Self { position, call: CallKey(call), at_ns, kind }, payload))
     }
 }
 

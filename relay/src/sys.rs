@@ -1,0 +1,3 @@
+//! The operating system: the only place beside the tap ring with `unsafe` code.
+
+pub mod unix;

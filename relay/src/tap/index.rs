@@ -1,0 +1,234 @@
+//! The ring's index algorithm: two positions that only grow, and the flag of a reader that sleeps.
+//!
+//! `head` is written by the producer alone, `tail` by the consumer alone, each on its own cache line. Positions
+//! are counted in bytes from the ring's birth, so full and empty cannot be confused and an index that goes
+//! backwards or runs ahead is seen to be wrong. Pure: the loom model at the end runs these very functions.
+
+#[cfg(loom_model)]
+use ::loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+#[cfg(not(loom_model))]
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+
+use crossbeam::utils::CachePadded;
+
+/// The other side's index is impossible: the ring cannot be trusted any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the tap ring is poisoned: its other end wrote an impossible index or record")]
+pub struct Poisoned;
+
+/// What both sides share.
+#[repr(C)]
+#[derive(Debug)]
+pub(super) struct Indices {
+    head: CachePadded<AtomicU64>,
+    tail: CachePadded<AtomicU64>,
+    asleep: CachePadded<AtomicU32>,
+}
+
+impl Indices {
+    #[cfg(all(test, loom_model))]
+    pub(super) fn new() -> Self {
+        Self {
+            head: CachePadded::new(AtomicU64::new(0)),
+            tail: CachePadded::new(AtomicU64::new(0)),
+            asleep: CachePadded::new(AtomicU32::new(0)),
+        }
+    }
+
+    /// Overwrites an index, as a hostile peer would.
+    #[cfg(all(test, not(loom_model)))]
+    pub(super) fn attack(&self, head: Option<u64>, tail: Option<u64>) {
+        head.inspect(|h| self.head.store(*h, Ordering::Release));
+        tail.inspect(|t| self.tail.store(*t, Ordering::Release));
+    }
+}
+
+/// The writing side's private view.
+#[derive(Debug)]
+pub(super) struct Producer {
+    head: u64,
+    tail: u64,
+    capacity: u64,
+}
+
+impl Producer {
+    /// Starts on a ring that nobody has written to.
+    pub(super) const fn new(capacity: u64) -> Self {
+        Self { head: 0, tail: 0, capacity }
+    }
+
+    /// The next position to be written.
+    #[inline]
+    pub(super) const fn position(&self) -> u64 {
+        self.head
+    }
+
+    /// Free bytes; asks the consumer's index only when the cached one shows less than `wanted`.
+    #[inline]
+    pub(super) fn room(&mut self, shared: &Indices, wanted: u64) -> Result<u64, Poisoned> {
+        let room = self.capacity - (self.head - self.tail);
+        if room >= wanted {
+            return Ok(room);
+        }
+        // Acquire: what the consumer copied out is done before its space is written again.
+        let tail = shared.tail.load(Ordering::Acquire);
+        if tail < self.tail || tail > self.head {
+            return Err(Poisoned);
+        }
+        self.tail = tail;
+        Ok(self.capacity - (self.head - tail))
+    }
+
+    /// Counts `bytes` as written; the consumer sees them after [`Self::publish`].
+    #[inline]
+    pub(super) const fn advance(&mut self, bytes: u64) {
+        self.head += bytes;
+    }
+
+    /// Shows the consumer all that was written. True: it sleeps and must be woken.
+    #[inline]
+    pub(super) fn publish(&mut self, shared: &Indices) -> bool {
+        // Release: the records' bytes are there before the index that covers them.
+        shared.head.store(self.head, Ordering::Release);
+        // The store above and the load below must not pass each other, or both sides could sleep on (Dekker).
+        fence(Ordering::SeqCst);
+        shared.asleep.load(Ordering::Relaxed) != 0 && shared.asleep.swap(0, Ordering::Relaxed) != 0
+    }
+
+    /// Drops what the consumer has not taken and trusts a new consumer: `tail` becomes `head`.
+    pub(super) fn reset(&mut self, shared: &Indices) {
+        shared.tail.store(self.head, Ordering::Release);
+        self.tail = self.head;
+    }
+}
+
+/// The reading side's private view.
+#[derive(Debug)]
+pub(super) struct Consumer {
+    cursor: u64,
+    head: u64,
+    capacity: u64,
+}
+
+impl Consumer {
+    /// Goes on where the last consumer committed.
+    pub(super) fn resume(shared: &Indices, capacity: u64) -> Result<Self, Poisoned> {
+        let tail = shared.tail.load(Ordering::Acquire);
+        let mut consumer = Self { cursor: tail, head: tail, capacity };
+        consumer.available(shared)?;
+        Ok(consumer)
+    }
+
+    /// The next position to be read.
+    pub(super) const fn position(&self) -> u64 {
+        self.cursor
+    }
+
+    /// Bytes that can be read now.
+    pub(super) fn available(&mut self, shared: &Indices) -> Result<u64, Poisoned> {
+        if self.head == self.cursor {
+            // Acquire: pairs with the producer's publish.
+            let head = shared.head.load(Ordering::Acquire);
+            if head < self.cursor || head - self.cursor > self.capacity {
+                return Err(Poisoned);
+            }
+            self.head = head;
+        }
+        Ok(self.head - self.cursor)
+    }
+
+    /// Counts `bytes` as read; at most what [`Self::available`] said.
+    pub(super) const fn advance(&mut self, bytes: u64) {
+        self.cursor += bytes;
+    }
+
+    /// Gives everything read so far back to the producer.
+    pub(super) fn commit(&mut self, shared: &Indices) {
+        // Release: the copies are made before the space is given back.
+        shared.tail.store(self.cursor, Ordering::Release);
+    }
+
+    /// Announces sleep. False: records came meanwhile, do not sleep. [`Self::woke`] must follow either way.
+    pub(super) fn may_sleep(&mut self, shared: &Indices) -> Result<bool, Poisoned> {
+        shared.asleep.store(1, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        Ok(self.available(shared)? == 0)
+    }
+
+    /// Takes the announcement back.
+    pub(super) fn woke(&self, shared: &Indices) {
+        shared.asleep.store(0, Ordering::Relaxed);
+    }
+
+    /// Published and not committed.
+    pub(super) fn backlog(shared: &Indices) -> u64 {
+        let tail = shared.tail.load(Ordering::Relaxed);
+        shared.head.load(Ordering::Relaxed).saturating_sub(tail)
+    }
+}
+
+/// Run with `RUSTFLAGS="--cfg loom_model" cargo test -p relay --no-default-features --features tap --release loom`.
+#[cfg(all(test, loom_model))]
+mod loom_model {
+    use std::sync::Arc;
+
+    use loom::cell::UnsafeCell;
+    use loom::thread;
+
+    use super::*;
+
+    struct Shared {
+        indices: Indices,
+        bell: AtomicU32,
+        cells: [UnsafeCell<u64>; 2],
+    }
+
+    /// Four values through two cells: each comes out once, in order, and no cell is touched by both at a time;
+    /// a reader that lay down to sleep is always woken.
+    #[test]
+    fn loom_every_value_arrives_once_in_order_and_no_wake_up_is_lost() {
+        loom::model(|| {
+            let shared = Arc::new(Shared {
+                indices: Indices::new(),
+                bell: AtomicU32::new(0),
+                cells: [UnsafeCell::new(0), UnsafeCell::new(0)],
+            });
+            let theirs = Arc::clone(&shared);
+            let writer = thread::spawn(move || {
+                let mut producer = Producer::new(2);
+                for value in 1..=3_u64 {
+                    while producer.room(&theirs.indices, 1).unwrap() == 0 {
+                        thread::yield_now();
+                    }
+                    let cell = &theirs.cells[(producer.position() % 2) as usize];
+                    // SAFETY: loom checks that nobody else has the cell.
+                    cell.with_mut(|p| unsafe { *p = value });
+                    producer.advance(1);
+                    if producer.publish(&theirs.indices) {
+                        theirs.bell.store(1, Ordering::Release);
+                    }
+                }
+            });
+            let mut consumer = Consumer::resume(&shared.indices, 2).unwrap();
+            let mut expected = 1;
+            while expected <= 3 {
+                if consumer.available(&shared.indices).unwrap() == 0 {
+                    if consumer.may_sleep(&shared.indices).unwrap() {
+                        while shared.bell.swap(0, Ordering::Acquire) == 0 {
+                            thread::yield_now();
+                        }
+                    }
+                    consumer.woke(&shared.indices);
+                    continue;
+                }
+                let cell = &shared.cells[(consumer.position() % 2) as usize];
+                // SAFETY: loom checks that nobody else has the cell.
+                assert_eq!(cell.with(|p| unsafe { *p }), expected);
+                consumer.advance(1);
+                consumer.commit(&shared.indices);
+                expected += 1;
+            }
+            writer.join().unwrap();
+        });
+    }
+}
