@@ -1,0 +1,117 @@
+//! What a proxy is told when it cannot have what it asked for.
+//!
+//! The texts that the incumbent has too are its own, letter by letter: proxies compare some of them (on
+//! `Ran out of ports` Kamailio turns to another node). None repeats anything from the request.
+
+use relay::program::client::ClientError;
+use relay::program::message::Refusal;
+
+/// The `error-reason` of a reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum NgError {
+    /// The body is neither bencode nor JSON.
+    #[error("Invalid NG data format")]
+    Format,
+    /// Nothing behind the cookie.
+    #[error("Invalid data (no payload)")]
+    NoPayload,
+    /// Looked like bencode, was none.
+    #[error("Could not decode bencode dictionary")]
+    Bencode,
+    /// Looked like JSON, was none.
+    #[error("Failed to parse JSON document")]
+    Json,
+    /// No `command`.
+    #[error("Dictionary contains no key \"command\"")]
+    NoCommand,
+    /// A command that is not known here.
+    #[error("Unrecognized command")]
+    UnknownCommand,
+    /// No `sdp`.
+    #[error("No SDP body in message")]
+    NoSdp,
+    /// No `call-id`.
+    #[error("No call-id in message")]
+    NoCallId,
+    /// No `from-tag`.
+    #[error("No from-tag in message")]
+    NoFromTag,
+    /// No `to-tag`.
+    #[error("No to-tag in message")]
+    NoToTag,
+    /// No such call.
+    #[error("Unknown call-id")]
+    UnknownCall,
+    /// No call that the delete fits (an error only with the flag `fatal`).
+    #[error("Call-ID not found or tags didn't match")]
+    NothingDeleted,
+    /// Not SDP.
+    #[error("Failed to parse SDP")]
+    BadSdp,
+    /// SDP without media, or media without an address.
+    #[error("Incomplete SDP specification")]
+    IncompleteSdp,
+    /// The tags do not fit the call, or an answer comes from the side that offered.
+    #[error("Invalid dialogue association")]
+    Dialogue,
+    /// Every port is taken, or the relay may open no more files.
+    #[error("Ran out of ports")]
+    OutOfPorts,
+    /// Nothing in the SDP can be relayed.
+    #[error("Unsupported media (audio over RTP/AVP or RTP/AVPF is relayed)")]
+    Unsupported,
+    /// The proxy asks for SRTP or the like.
+    #[error("Unsupported transport protocol (RTP/AVP and RTP/AVPF are relayed)")]
+    Transport,
+    /// No route decision for this Call-ID, and the settings ask for one.
+    #[error("Call was not routed")]
+    NotRouted,
+    /// The route decision for this Call-ID was to refuse.
+    #[error("Call was refused by its route decision")]
+    Refused,
+    /// The call has no recording to start or stop.
+    #[error("Call is not recorded")]
+    NotRecorded,
+    /// The relay is not connected.
+    #[error("Relay is out of reach")]
+    RelayAway,
+    /// The relay would not do it; control's log says why.
+    #[error("Relay refused the request")]
+    RelayRefused,
+    /// Something that should not happen; control's log says what.
+    #[error("Internal error")]
+    Internal,
+}
+
+impl NgError {
+    /// The metric label.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Format | Self::NoPayload | Self::Bencode | Self::Json => "malformed",
+            Self::NoCommand | Self::UnknownCommand => "command",
+            Self::NoSdp | Self::NoCallId | Self::NoFromTag | Self::NoToTag => "incomplete",
+            Self::UnknownCall | Self::NothingDeleted => "unknown_call",
+            Self::BadSdp | Self::IncompleteSdp => "sdp",
+            Self::Dialogue => "dialogue",
+            Self::OutOfPorts => "out_of_ports",
+            Self::Unsupported | Self::Transport => "unsupported",
+            Self::NotRouted => "not_routed",
+            Self::Refused => "route_refused",
+            Self::NotRecorded => "not_recorded",
+            Self::RelayAway => "relay_away",
+            Self::RelayRefused => "relay_refused",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+impl From<ClientError> for NgError {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::Refused(Refusal::OutOfPorts | Refusal::OutOfFiles) => Self::OutOfPorts,
+            ClientError::Refused(Refusal::UnknownCall) => Self::UnknownCall,
+            ClientError::Refused(_) => Self::RelayRefused,
+            ClientError::Gone(_) | ClientError::Wire(_) | ClientError::Unexpected => Self::RelayAway,
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! The options of a request, out of the many places and spellings in which proxies put them.
+//!
+//! Pure. An option may be a top-level key (`ICE: remove`), an entry of `flags` (`asymmetric`), or part of the one
+//! string `rtpp-flags` that newer proxies send (`replace-origin ICE=remove direction=[a b]`). Names are compared
+//! without regard to case, and space, `-` and `_` are one.
+
+use std::net::IpAddr;
+
+use super::value::Value;
+
+/// What a request asks for beside its command. What control always does (own origin, no ICE, no keys in SDP) and
+/// what only the incumbent has is understood and changes nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Where the proxy says the SIP message came from, when it wants that to stand for the SDP's address
+    /// (`SIP-source-address` with `received-from`).
+    pub address: Option<IpAddr>,
+    /// The party's packets come from the signalled address or are dropped (`asymmetric`, `endpoint-learning=off`).
+    pub strict: bool,
+    /// What the m-lines shall say (`transport-protocol`).
+    pub transport: Option<Transport>,
+    /// rtcp-mux: offer it though the offerer did not.
+    pub mux_offer: bool,
+    /// rtcp-mux: do not offer it on, but accept it back (`demux`), or accept it though the answerer did not.
+    pub mux_accept: bool,
+    /// rtcp-mux: do not offer it on.
+    pub mux_demux: bool,
+    /// rtcp-mux: refuse it to the offerer.
+    pub mux_reject: bool,
+    /// The answer is provisional: the call does not count as answered.
+    pub provisional: bool,
+    /// A delete that finds nothing is an error.
+    pub fatal: bool,
+    /// A delete that wants no statistics.
+    pub fast: bool,
+}
+
+/// What `transport-protocol` may ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// `RTP/AVP`.
+    Avp,
+    /// `RTP/AVPF`.
+    Avpf,
+    /// SRTP and others, which this relay does not speak.
+    Other,
+}
+
+/// A name in the one spelling used here: lower case, hyphens.
+pub fn plain(name: &str) -> String {
+    name.trim().chars().map(|c| if " _".contains(c) { '-' } else { c.to_ascii_lowercase() }).collect()
+}
+
+/// Keys that are read elsewhere, or that the incumbent has and that change nothing here. Others are unknown.
+const KNOWN: &str = "address-family allow-asymmetric-codecs codec delete-delay digits direction drop-traffic dtls \
+    dtls-fingerprint dtls-reverse from-interface from-label generate-mid ice ice-lite interface label \
+    media-address metadata osrtp ptime ptime-reverse record-call recording-dir recording-file \
+    recording-pattern repacketize replace rtcp-mux sdes sdp-attr set-label sip-code sip-message-type \
+    supports t.38 t38 template to-interface to-label tos xmlrpc-callback";
+
+impl Options {
+    /// Takes one entry of a request's dictionary, its key [`plain`]; false when the key is not known.
+    pub(super) fn take(&mut self, key: &str, value: &Value) -> bool {
+        let first = || value.items().first().and_then(Value::text).map(plain).unwrap_or_default();
+        match key {
+            "flags" => value.items().iter().filter_map(Value::text).for_each(|flag| self.flag(flag)),
+            "rtcp-mux" => {
+                value.items().iter().filter_map(Value::text).for_each(|wish| self.mux(&plain(wish)))
+            }
+            "transport-protocol" => self.transport = transport(&first()),
+            "endpoint-learning" => self.strict |= matches!(first().as_str(), "off" | "no-learning"),
+            _ => return KNOWN.split(' ').any(|known| known == key),
+        }
+        true
+    }
+
+    /// Takes one flag; flags that are not known change nothing.
+    pub(super) fn flag(&mut self, flag: &str) {
+        let flag = plain(flag);
+        match flag.as_str() {
+            "asymmetric" | "endpoint-learning-off" => self.strict = true,
+            "provisional" => self.provisional = true,
+            "fatal" => self.fatal = true,
+            "fast" => self.fast = true,
+            _ => {
+                if let Some(wish) = flag.strip_prefix("rtcp-mux-") {
+                    self.mux(wish);
+                } else if flag.starts_with("rtp/") || flag.starts_with("udp/") {
+                    self.transport = transport(&flag);
+                }
+            }
+        }
+    }
+
+    fn mux(&mut self, wish: &str) {
+        match wish {
+            "offer" | "require" => self.mux_offer = true,
+            "accept" => self.mux_accept = true,
+            "demux" => {
+                self.mux_demux = true;
+                self.mux_accept = true;
+            }
+            "reject" => self.mux_reject = true,
+            _ => {}
+        }
+    }
+}
+
+fn transport(name: &str) -> Option<Transport> {
+    match name {
+        "rtp/avp" => Some(Transport::Avp),
+        "rtp/avpf" => Some(Transport::Avpf),
+        // `accept` takes an offer's protocol as it is: what happens without the key too.
+        "accept" | "" => None,
+        _ => Some(Transport::Other),
+    }
+}
+
+/// Takes the one string of `rtpp-flags` apart: keys with a value, and flags (with none).
+pub(super) fn split(text: &str) -> Vec<(String, Option<Value>)> {
+    let mut words = text.split_whitespace();
+    let mut out = Vec::new();
+    while let Some(word) = words.next() {
+        let Some((key, value)) = word.split_once('=') else {
+            out.push((plain(word), None));
+            continue;
+        };
+        let value = match value.strip_prefix('[') {
+            None => Value::from(value),
+            Some(inner) => {
+                let (mut items, mut item) = (Vec::new(), Some(inner));
+                while let Some(text) = item {
+                    let last = text.ends_with(']');
+                    let text = text.trim_matches(['[', ']']);
+                    if !text.is_empty() {
+                        items.push(Value::from(text));
+                    }
+                    item = if last { None } else { words.next() };
+                }
+                Value::List(items)
+            }
+        };
+        out.push((plain(key), Some(value)));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_string_of_flags_is_taken_apart() {
+        let text = "replace-origin ICE=remove direction=[internal external] rtcp-mux=[ demux ] asymmetric";
+        let list = |items: &[&str]| Some(Value::List(items.iter().map(|i| Value::from(*i)).collect()));
+        let want = [
+            ("replace-origin", None),
+            ("ice", Some(Value::from("remove"))),
+            ("direction", list(&["internal", "external"])),
+            ("rtcp-mux", list(&["demux"])),
+            ("asymmetric", None),
+        ];
+        assert_eq!(split(text), want.map(|(k, v)| (k.to_owned(), v)));
+        assert_eq!(split("a=[b").len(), 1);
+    }
+
+    #[test]
+    fn spellings_are_one() {
+        for flag in ["asymmetric", "Asymmetric", "endpoint learning_off"] {
+            let mut options = Options::default();
+            options.flag(flag);
+            assert!(options.strict, "{flag}");
+        }
+        let mut options = Options::default();
+        assert!(options.take("transport-protocol", &Value::from("RTP/SAVP")));
+        assert_eq!(options.transport, Some(Transport::Other));
+        options.flag("RTP/AVP");
+        assert_eq!(options.transport, Some(Transport::Avp));
+        assert!(!options.take("colour", &Value::from("red")));
+    }
+}
