@@ -1,8 +1,22 @@
 //! The recorder: turns the tap of every recorded call into an archive that can settle a dispute.
 //!
 //! Without its default feature `capture` this crate is what control and `bauta` share with the recorder:
-//! the [`label`] that control puts on a call and the way archives are named, described and verified.
+//! the [`label`] that control puts on a call, the [`spool`] format, and the way archives are named
+//! ([`archive`]), described ([`manifest`]) and verified ([`verify`]). With it, in the order of the data:
+//! `capture` (tap to spool), `timeline`, `codec`, `encode`, and `archiver` (spool to archive).
 
 #![forbid(unsafe_code)]
 
+pub mod archive;
 pub mod label;
+pub mod manifest;
+pub mod spool;
+pub mod verify;
+
+/// Bytes as lower-case hexadecimal digits.
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, b| {
+        text.extend([b >> 4, b & 15].map(|d| char::from_digit(d.into(), 16).unwrap_or('0')));
+        text
+    })
+}

@@ -1,0 +1,71 @@
+//! The spool: one file per call with every packet as it arrived and every event, in the tap's order.
+//!
+//! A spool is a standard pcapng file (draft-ietf-opsawg-pcapng) that Wireshark and tshark open:
+//!
+//! - one Section Header, then two interfaces, 0 `caller` and 1 `callee` (who sent), link type IPv4, nanoseconds;
+//! - each RTP packet as an Enhanced Packet Block behind an IPv4 and UDP header of documentation addresses
+//!   (192.0.2.1 caller, 192.0.2.2 callee; port 5004 + 2 × index of the stream). `epb_packetid` is the tap's
+//!   position, `epb_dropcount` what the tap lost before it;
+//! - each [`Event`] as a systemd Journal Export Block with fields `BAUTA_…`.
+//!
+//! Little endian on every host. Capture writes it, the archiver and [`crate::verify`] read it. After a
+//! crash the file is good up to its last whole block ([`Reader::offset`]); the rest is cut.
+
+mod block;
+mod chain;
+mod event;
+mod reader;
+
+pub use block::{Packet, header, write_event, write_packet};
+pub use chain::Chain;
+pub use event::{Event, EventKind, Origin};
+pub use reader::{Item, ReadError, Reader};
+
+/// File name extension of a spool.
+pub const EXTENSION: &str = "pcapng";
+
+/// One side of a call, as a spool numbers its interfaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Side {
+    /// The side that made the first offer: left in the archive.
+    Caller = 0,
+    /// The side that was offered to: right in the archive.
+    Callee = 1,
+}
+
+impl Side {
+    /// Both, caller first.
+    pub const BOTH: [Self; 2] = [Self::Caller, Self::Callee];
+
+    /// Its name in events and manifests.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Caller => "caller",
+            Self::Callee => "callee",
+        }
+    }
+
+    /// Reads what [`Self::name`] wrote.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::BOTH.into_iter().find(|s| s.name() == name)
+    }
+
+    /// The value of `pair` for this side; `pair` is caller's, callee's.
+    pub fn of<T>(self, pair: &[T; 2]) -> &T {
+        let [caller, callee] = pair;
+        match self {
+            Self::Caller => caller,
+            Self::Callee => callee,
+        }
+    }
+
+    /// The value of `pair` for this side, to change.
+    pub fn of_mut<T>(self, pair: &mut [T; 2]) -> &mut T {
+        let [caller, callee] = pair;
+        match self {
+            Self::Caller => caller,
+            Self::Callee => callee,
+        }
+    }
+}

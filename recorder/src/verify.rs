@@ -1,0 +1,140 @@
+//! Checks an archive against its manifest. Reads only; used by `bauta verify` and by control before it serves.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use crate::archive::{AUDIO, MANIFEST, PACKETS};
+use crate::manifest::{Manifest, ManifestError};
+use crate::spool::{Chain, Item, ReadError, Reader};
+
+/// What was found.
+#[derive(Debug)]
+pub struct Report {
+    /// The manifest; none when it could not be read.
+    pub manifest: Option<Manifest>,
+    /// Everything that is wrong, in the order it was found. Empty: the archive is as it was made.
+    pub failures: Vec<Failure>,
+}
+
+impl Report {
+    /// Whether the archive is as it was made.
+    pub const fn holds(&self) -> bool {
+        self.failures.is_empty()
+    }
+}
+
+/// One thing that is wrong with an archive.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The manifest is missing, damaged or changed.
+    #[error("{MANIFEST}: {0}")]
+    Manifest(#[from] ManifestError),
+    /// A file cannot be read.
+    #[error("{file}: {source}")]
+    Unreadable {
+        /// Which.
+        file: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file is not the one that the manifest describes.
+    #[error("{file}: {what} is {found}, the manifest says {expected}")]
+    Differs {
+        /// Which.
+        file: String,
+        /// What of it.
+        what: &'static str,
+        /// As the manifest says.
+        expected: String,
+        /// As it is.
+        found: String,
+    },
+    /// The capture cannot be read as one.
+    #[error("{file}: {source}")]
+    Capture {
+        /// Which.
+        file: String,
+        /// Where and why.
+        source: ReadError,
+    },
+}
+
+/// Verifies the archive in `folder`: the manifest's seal, the audio's hash, the capture's hash and the chain over
+/// its packets. Any one byte changed in any of the files is a failure.
+pub fn verify(folder: &Path) -> Report {
+    let mut failures = Vec::new();
+    let manifest = match std::fs::read(folder.join(MANIFEST)) {
+        Ok(bytes) => Manifest::from_bytes(&bytes).map_err(Failure::from),
+        Err(source) => Err(Failure::Unreadable { file: MANIFEST.into(), source }),
+    };
+    let manifest = match manifest {
+        Ok(manifest) => manifest,
+        Err(failure) => return Report { manifest: None, failures: vec![failure] },
+    };
+    let audio = &manifest.audio;
+    same(&mut failures, MANIFEST, "audio's name", AUDIO, &audio.file);
+    hashed(&mut failures, folder, AUDIO, &audio.sha256, audio.bytes);
+    if let Some(file) = &manifest.packets.file {
+        same(&mut failures, MANIFEST, "packets' name", PACKETS, file);
+        hashed(&mut failures, folder, PACKETS, &manifest.packets.file_sha256, manifest.packets.bytes);
+        match chain(&folder.join(PACKETS)) {
+            Ok(chain) => {
+                let packets = &manifest.packets;
+                same(&mut failures, PACKETS, "chain over the packets", &packets.sha256, &chain.head());
+                let (expected, found) = (packets.count.to_string(), chain.packets().to_string());
+                same(&mut failures, PACKETS, "number of packets", &expected, &found);
+            }
+            Err(source) => failures.push(Failure::Capture { file: PACKETS.into(), source }),
+        }
+    }
+    Report { manifest: Some(manifest), failures }
+}
+
+fn same(failures: &mut Vec<Failure>, file: &str, what: &'static str, expected: &str, found: &str) {
+    if expected != found {
+        let (expected, found) = (expected.to_owned(), found.to_owned());
+        failures.push(Failure::Differs { file: file.to_owned(), what, expected, found });
+    }
+}
+
+fn hashed(failures: &mut Vec<Failure>, folder: &Path, file: &str, sha256: &str, bytes: u64) {
+    match File::open(folder.join(file)).and_then(hash) {
+        Ok((found, length)) => {
+            same(failures, file, "SHA-256", sha256, &found);
+            same(failures, file, "length", &bytes.to_string(), &length.to_string());
+        }
+        Err(source) => failures.push(Failure::Unreadable { file: file.to_owned(), source }),
+    }
+}
+
+/// SHA-256 (hexadecimal) and length of all that `input` gives.
+pub(crate) fn hash(mut input: impl Read) -> io::Result<(String, u64)> {
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 64 * 1024];
+    let mut length = 0;
+    loop {
+        match input.read(&mut buffer) {
+            Ok(0) => return Ok((crate::hexadecimal(&hash.finalize()), length)),
+            Ok(n) => {
+                hash.update(buffer.get(..n).unwrap_or_default());
+                length += n as u64;
+            }
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+fn chain(path: &Path) -> Result<Chain, ReadError> {
+    let mut reader = Reader::new(BufReader::new(File::open(path)?));
+    let mut chain = Chain::default();
+    while let Some(item) = reader.next()? {
+        if let Item::Packet(packet, rtp) = item {
+            chain.add(&packet, rtp);
+        }
+    }
+    Ok(chain)
+}
