@@ -8,13 +8,18 @@
 #![forbid(unsafe_code)]
 
 pub mod call;
+pub mod city;
+pub mod directory;
 pub mod live;
 pub mod metrics;
 pub mod moment;
 pub mod name;
 pub mod ng;
 pub mod number;
+pub mod pool;
 pub mod route;
 pub mod sdp;
 pub mod secret;
 pub mod settings;
+pub mod store;
+pub mod trip;

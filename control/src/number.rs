@@ -1,5 +1,8 @@
 //! Telephone numbers: a party's own ([`E164`], which does not print) and ours ([`PoolNumber`], which does).
 
+pub mod address;
+pub mod trunk;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};

@@ -1,0 +1,125 @@
+use super::*;
+use crate::city::CityPlan;
+use crate::name::{City, Role, TripId};
+use crate::route::document::render;
+use crate::trip::{Life, Party, Pin, Trip};
+
+const NOW: Moment = Moment::from_unix(1_000);
+
+fn directory() -> Directory {
+    let mut directory = Directory::default();
+    let plan: CityPlan = serde_json::from_str(
+        r#"{"country":"44","numbers":["+442079460001","+442079460002","+442079460003"],
+            "trunks":{"bare":{"country":"44","bare":"national"}}}"#,
+    )
+    .unwrap();
+    directory.put_city(&City::new("london").unwrap(), plan);
+    let party = |role: &str, phone: &str, dial: &str| Party {
+        role: Role::new(role).unwrap(),
+        phone: E164::parse(phone).unwrap(),
+        dial: PoolNumber::parse(dial).unwrap(),
+        pin: Pin::from_digits("12345").unwrap(),
+    };
+    directory.put_trip(Trip {
+        id: TripId::new("T-1001").unwrap(),
+        city: City::new("london").unwrap(),
+        version: 1,
+        record: true,
+        max_seconds: 3_600,
+        life: Life { created_at: NOW, expires_at: NOW.plus(100), closed_at: None, grace: 10, cooling: 10 },
+        parties: [
+            party("driver", "+447700900001", "+442079460001"),
+            party("passenger", "+447700900002", "+442079460002"),
+        ],
+    });
+    directory
+}
+
+fn question(from: &str, to: &str, trunk: Option<&str>) -> Question {
+    Question {
+        call_id: Zeroizing::new("c1".into()),
+        from: Zeroizing::new(from.into()),
+        to: Zeroizing::new(to.into()),
+        trunk: trunk.map(Into::into),
+    }
+}
+
+fn outcome(from: &str, to: &str, trunk: Option<&str>, now: Moment) -> Decision {
+    let directory = directory();
+    match ask(&directory, &question(from, to, trunk), None) {
+        Ok(asked) => decide(&directory, &asked, now),
+        Err(reason) => Decision::Reject(reason),
+    }
+}
+
+#[test]
+fn the_document_is_the_contracts_and_calling_back_works() {
+    let decision = outcome(
+        "\"Ann\" <sip:+447700900001@203.0.113.7>;tag=x",
+        "sip:+442079460001@pop.example:5060",
+        Some("carrier-a"),
+        NOW,
+    );
+    let document: serde_json::Value = serde_json::from_slice(&render(&decision).unwrap()).unwrap();
+    let want = serde_json::json!({"version":"1.0","routing":"serial",
+        "routes":[{"uri":"sip:+447700900002@pop.example:5060","headers":{
+            "from":{"display":"","uri":"sip:+442079460002@pop.example:5060"},
+            "to":{"display":"","uri":"sip:+447700900002@pop.example:5060"}}}],
+        "bauta":{"decision":"connect","trip":"T-1001","caller":"driver","callee":"passenger","record":true,"max_seconds":3600}});
+    assert_eq!(document, want);
+
+    let Decision::Connect(back) = outcome("sip:07700900002@x", "sip:02079460002@pop", None, NOW) else {
+        panic!("the callee cannot call back")
+    };
+    assert_eq!(back.callee, E164::parse("+447700900001").unwrap());
+    assert_eq!(back.shown.to_string(), "+442079460001");
+    assert!(!format!("{back:?}").contains("0900001"));
+}
+
+#[test]
+fn every_refusal_has_its_reason() {
+    let to = "sip:+442079460001@pop";
+    for (from, to, reason) in [
+        ("sip:+447700900009@x", to, Reason::UnknownCaller),
+        ("sip:alice@x", to, Reason::UnknownCaller),
+        ("sip:anonymous@anonymous.invalid", to, Reason::Withheld),
+        ("sip:+447700900001@x", "sip:+442079460003@pop", Reason::NoTrip),
+        ("sip:+447700900002@x", "sip:+442079460001@pop", Reason::UnknownCaller),
+        ("sip:+447700900001@x", "sip:+442079460009@pop", Reason::NoTrip),
+        ("sip:+447700900001@x", "sip:bob@pop", Reason::NoTrip),
+        ("sip:+447700900001@x", "tel:+442079460001", Reason::Malformed),
+        ("sip:+447700900001@x", "sip:+442079460001@h7700900001.example", Reason::Malformed),
+    ] {
+        assert_eq!(outcome(from, to, None, NOW), Decision::Reject(reason), "{from} {to}");
+    }
+    let from = "sip:+447700900001@x";
+    assert!(matches!(outcome(from, to, None, NOW.plus(105)), Decision::Connect(_)), "grace");
+    assert_eq!(outcome(from, to, None, NOW.plus(110)), Decision::Reject(Reason::TripEnded));
+    assert_eq!(outcome(from, to, None, NOW.plus(120)), Decision::Reject(Reason::NoTrip));
+    let rejected: serde_json::Value =
+        serde_json::from_slice(&render(&Decision::Reject(Reason::TripEnded)).unwrap()).unwrap();
+    let want = serde_json::json!({"version":"1.0","routing":"serial","routes":[],
+        "bauta":{"decision":"reject","sip_code":403,"reason":"trip_ended"}});
+    assert_eq!(rejected, want);
+}
+
+#[test]
+fn a_named_trunk_is_read_by_its_own_profile() {
+    assert!(matches!(
+        outcome("sip:7700900001@x", "sip:2079460001@pop", Some("bare"), NOW),
+        Decision::Connect(_)
+    ));
+    assert_eq!(
+        outcome("sip:7700900001@x", "sip:2079460001@pop", None, NOW),
+        Decision::Reject(Reason::NoTrip)
+    );
+}
+
+#[test]
+fn a_configured_host_takes_the_place_of_the_callers() {
+    let directory = directory();
+    let asked =
+        ask(&directory, &question("sip:+447700900001@x", "tel:+442079460001", None), Some("gw.example"));
+    assert_eq!(asked.unwrap().host, "gw.example");
+    assert_eq!(Reason::ALL.map(|r| r as usize), [0, 1, 2, 3, 4], "counters are indexed by discriminant");
+}
