@@ -1,0 +1,145 @@
+//! A POP: relay, control and recorder as processes of their own, with a state directory of their own.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+use crate::deadline::{seconds, until};
+use crate::http::Client;
+use crate::ports::Ports;
+use crate::process::Process;
+use crate::programs::ours;
+
+/// A lane, as `pop.toml` names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lane {
+    /// Whatever the relay chooses.
+    Chosen,
+    /// The fallback.
+    Mmsg,
+}
+
+/// Running processes, or killed ones that will be started again.
+#[derive(Debug)]
+pub struct Pop {
+    // Fields drop in this order: processes before the directory that they write to.
+    recorder: Option<Process>,
+    control: Option<Process>,
+    relay: Option<Process>,
+    /// The test's ports.
+    pub ports: Ports,
+    folder: TempDir,
+}
+
+impl Pop {
+    /// Starts all three, each ready when this returns.
+    pub fn start(lane: Lane) -> Self {
+        let ports = Ports::take();
+        let folder = tempfile::Builder::new().prefix("bauta-test-").tempdir().expect("temporary directory");
+        let (first, last) = ports.media();
+        let lane = match lane {
+            Lane::Chosen => String::new(),
+            Lane::Mmsg => "lane = \"mmsg\"\n".into(),
+        };
+        let settings = format!(
+            "[relay]\naddress = \"127.0.0.1\"\nports = \"{first}-{last}\"\nworkers = 1\n{lane}\n\
+             [control]\nng = \"{}\"\nhttp = \"{}\"\n",
+            ports.ng(),
+            ports.http()
+        );
+        std::fs::write(folder.path().join("pop.toml"), settings).expect("pop.toml");
+        let mut pop = Self { recorder: None, control: None, relay: None, ports, folder };
+        pop.start_relay();
+        pop.start_control();
+        pop.start_recorder();
+        pop
+    }
+
+    /// Where the test keeps its files; what the processes keep is in [`Self::state`].
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The state directory.
+    pub fn state(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
+    /// A client with the token of `scope`.
+    pub fn client(&self, scope: &str) -> Client {
+        Client::scope(self.ports.http(), &self.state(), scope)
+    }
+
+    /// The token of `scope`.
+    pub fn token(&self, scope: &str) -> String {
+        std::fs::read_to_string(self.state().join("tokens").join(scope)).expect("token").trim().to_owned()
+    }
+
+    fn process(&self, name: &str) -> Process {
+        let mut command = Command::new(ours(&format!("bauta-{name}")));
+        command.arg("--state").arg(self.state()).arg("--config").arg(self.folder.path().join("pop.toml"));
+        command.current_dir(self.folder.path()).env_remove("RUST_LOG");
+        Process::start(name, command, self.folder.path().join(format!("{name}.log")))
+    }
+
+    /// Starts the relay.
+    pub fn start_relay(&mut self) {
+        let socket = self.state().join("run/relay.sock");
+        let mut relay = self.process("relay");
+        relay.ready("listens for control", seconds(10), |_| socket.exists().then_some(()));
+        self.relay = Some(relay);
+    }
+
+    /// Starts control and waits until it has found the relay.
+    pub fn start_control(&mut self) {
+        let client = Client::open(self.ports.http());
+        let mut control = self.process("control");
+        control.ready("is ready", seconds(20), |_| {
+            client.try_get("/readyz").is_ok_and(|r| r.status == 200).then_some(())
+        });
+        self.control = Some(control);
+    }
+
+    /// Starts the recorder and waits until the relay's tap has it.
+    pub fn start_recorder(&mut self) {
+        let client = Client::open(self.ports.http());
+        let mut recorder = self.process("recorder");
+        recorder.ready("is attached to the tap", seconds(20), |_| {
+            let body = client.try_get("/readyz").ok()?.body.replace(' ', "");
+            body.contains("\"recorder_attached\":true").then_some(())
+        });
+        self.recorder = Some(recorder);
+    }
+
+    /// Kills control as a crash would.
+    pub fn kill_control(&mut self) {
+        self.control.take().expect("control runs").kill();
+    }
+
+    /// Kills the recorder as a crash would.
+    pub fn kill_recorder(&mut self) {
+        self.recorder.take().expect("the recorder runs").kill();
+    }
+
+    /// Everything the processes logged, now and before they were killed.
+    pub fn logs(&self) -> String {
+        ["relay", "control", "recorder"]
+            .iter()
+            .map(|name| {
+                std::fs::read_to_string(self.folder.path().join(format!("{name}.log"))).unwrap_or_default()
+            })
+            .collect()
+    }
+
+    /// Waits until no call is known and no media port is bound.
+    #[track_caller]
+    pub fn wait_until_idle(&self) {
+        until("control lists no call", seconds(10), || {
+            (crate::ng::calls(self.ports.ng()) == 0).then_some(())
+        });
+        until("the relay has given back its ports", seconds(10), || {
+            self.ports.media_in_use().is_empty().then_some(())
+        });
+    }
+}
