@@ -8,9 +8,15 @@
 #![forbid(unsafe_code)]
 
 pub mod archive;
+#[cfg(feature = "capture")]
+pub mod codec;
+#[cfg(feature = "capture")]
+pub mod encode;
 pub mod label;
 pub mod manifest;
 pub mod spool;
+#[cfg(feature = "capture")]
+pub mod timeline;
 pub mod verify;
 
 /// Bytes as lower-case hexadecimal digits.
