@@ -6,8 +6,10 @@
 
 pub mod bencode;
 pub mod cache;
+pub mod counts;
 pub mod error;
 pub mod flags;
 pub mod message;
+pub mod server;
 
 pub mod value;

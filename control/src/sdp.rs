@@ -7,6 +7,8 @@
 //! Relayed is audio over RTP/AVP and RTP/AVPF. Every other m-line (video, T.38, SRTP, …) stays in its place, so
 //! that both parties count alike, but with port 0: refused (RFC 3264 section 6).
 
+#![allow(clippy::similar_names, reason = "rtp and rtcp: the words of the field")]
+
 mod keep;
 mod parse;
 pub mod write;

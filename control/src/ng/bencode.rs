@@ -43,7 +43,9 @@ fn write(value: &Value, out: &mut Vec<u8>) {
         Value::Int(number) => out.extend_from_slice(format!("i{number}e").as_bytes()),
         Value::List(items) => {
             out.push(b'l');
-            items.iter().for_each(|item| write(item, out));
+            for item in items {
+                write(item, out);
+            }
             out.push(b'e');
         }
         Value::Dict(entries) => {

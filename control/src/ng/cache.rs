@@ -76,11 +76,6 @@ impl Cache {
         waiting
     }
 
-    /// Forgets that a request is running, without a reply.
-    pub fn abandon(&mut self, key: &Key) {
-        self.running.remove(key);
-    }
-
     fn turn(&mut self, now: Instant) {
         let since = *self.since.get_or_insert(now);
         let full = self.newer.replies.len() >= MOST_REPLIES || self.newer.bytes >= MOST_BYTES;

@@ -105,8 +105,8 @@ impl NgError {
     }
 }
 
-impl From<ClientError> for NgError {
-    fn from(error: ClientError) -> Self {
+impl From<&ClientError> for NgError {
+    fn from(error: &ClientError) -> Self {
         match error {
             ClientError::Refused(Refusal::OutOfPorts | Refusal::OutOfFiles) => Self::OutOfPorts,
             ClientError::Refused(Refusal::UnknownCall) => Self::UnknownCall,

@@ -11,6 +11,7 @@ use super::value::Value;
 /// What a request asks for beside its command. What control always does (own origin, no ICE, no keys in SDP) and
 /// what only the incumbent has is understood and changes nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "independent flags, each named by the protocol")]
 pub struct Options {
     /// Where the proxy says the SIP message came from, when it wants that to stand for the SDP's address
     /// (`SIP-source-address` with `received-from`).
@@ -65,7 +66,7 @@ impl Options {
         match key {
             "flags" => value.items().iter().filter_map(Value::text).for_each(|flag| self.flag(flag)),
             "rtcp-mux" => {
-                value.items().iter().filter_map(Value::text).for_each(|wish| self.mux(&plain(wish)))
+                value.items().iter().filter_map(Value::text).for_each(|wish| self.mux(&plain(wish)));
             }
             "transport-protocol" => self.transport = transport(&first()),
             "endpoint-learning" => self.strict |= matches!(first().as_str(), "off" | "no-learning"),

@@ -67,7 +67,9 @@ impl Sdp {
         self.kept.iter().filter(|l| l.starts_with("b=")).for_each(|l| line(&mut out, l));
         line(&mut out, "t=0 0");
         self.kept.iter().filter(|l| l.starts_with("a=")).for_each(|l| line(&mut out, l));
-        sections.iter().for_each(|section| section.write(&mut out));
+        for section in sections {
+            section.write(&mut out);
+        }
         out
     }
 

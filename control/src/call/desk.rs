@@ -1,0 +1,384 @@
+//! What the proxy asks, done: offers, answers and deletes become requests to the relay.
+//!
+//! Runs on control's runtime, any number of requests at once, those for one call one after the other. Logs name
+//! a call by its key in the relay and its id; Call-ID and tags stay out of them.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use relay::program::Client;
+use relay::program::client::ClientError;
+use relay::program::message::{CallKey, Refusal, Reply, Request as Ask};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::draft::Draft;
+use super::label;
+use super::link::Link;
+use super::registry::{Entry, Live, Registry};
+use super::report::report;
+use super::state::{Call, Ended, Names, Terms};
+use crate::moment::Moment;
+use crate::ng::counts::Counts;
+use crate::ng::error::NgError;
+use crate::ng::message::{Command, Request, ok};
+use crate::ng::value::Value;
+use crate::route::{Outcome, RouteBook};
+use crate::sdp::Sdp;
+use crate::secret::Keys;
+use crate::settings::{ControlSettings, UnroutedOffers};
+use crate::store::{RecordingEntry, Store};
+
+/// Longest list of Call-IDs, in bytes: it must fit into one datagram.
+const LONGEST_LIST: usize = 48 * 1024;
+/// Tries to note a recording in the store, the pause between them doubling from one second.
+const NOTE_TRIES: u32 = 8;
+
+/// What the settings say about calls.
+#[derive(Debug, Clone, Copy)]
+pub struct Policy {
+    /// What becomes of an offer that no route decision announced.
+    pub unrouted: UnroutedOffers,
+    /// How long an offer waits for its answer.
+    pub offer_timeout: time::Duration,
+}
+
+/// The live calls, and how requests change them.
+pub struct Calls {
+    pub(super) keys: Arc<Keys>,
+    book: Arc<RouteBook>,
+    store: Arc<dyn Store>,
+    pub(super) policy: Policy,
+    pub(super) registry: Registry,
+    pub(super) link: Link,
+    /// What the NG server counts.
+    pub ng: Counts,
+    pub(super) ended: super::live::EndedCounts,
+}
+
+impl Calls {
+    /// No calls yet, and no relay: [`super::Calls::attach`] finds one.
+    pub fn new(
+        settings: &ControlSettings,
+        keys: Arc<Keys>,
+        book: Arc<RouteBook>,
+        store: Arc<dyn Store>,
+    ) -> Arc<Self> {
+        let policy = Policy {
+            unrouted: settings.unrouted_offers,
+            offer_timeout: time::Duration::seconds(settings.offer_timeout_seconds.into()),
+        };
+        Arc::new(Self {
+            keys,
+            book,
+            store,
+            policy,
+            registry: Registry::default(),
+            link: Link::default(),
+            ng: Counts::default(),
+            ended: super::live::EndedCounts::default(),
+        })
+    }
+
+    /// Keeps connected to the relay at `socket`, for ever.
+    pub async fn attach(self: Arc<Self>, socket: std::path::PathBuf) {
+        super::link::run(self, socket).await;
+    }
+
+    /// Does what is asked; the reply is the whole dictionary.
+    pub async fn handle(self: &Arc<Self>, request: &Request) -> Result<Value, NgError> {
+        match request.command {
+            Command::Ping => Ok(Value::dict([("result", "pong".into())])),
+            Command::Offer => self.offer(request).await,
+            Command::Answer => self.answer(request).await,
+            Command::Delete => self.delete(request).await,
+            Command::Query => self.query(request).await,
+            Command::List => Ok(self.list(request.limit)),
+            Command::StartRecording => self.tap(request, false).await,
+            Command::PauseRecording => self.tap(request, true).await,
+        }
+    }
+
+    async fn offer(&self, request: &Request) -> Result<Value, NgError> {
+        let (sdp, call_id) = (body(request)?, request.call_id()?);
+        let from = request.from_tag.as_deref().ok_or(NgError::NoFromTag)?;
+        let tags = (from, request.to_tag.as_deref());
+        let sdp = parse(sdp)?;
+        let client = self.link.client()?;
+        loop {
+            let entry = self.registry.enter(call_id);
+            let _turn = entry.turn.lock().await;
+            if !self.registry.stands(call_id, &entry) {
+                continue;
+            }
+            let Some(live) = entry.live() else {
+                let opened = self.open(&client, &entry, call_id, tags, (sdp, request)).await;
+                if opened.is_err() {
+                    self.registry.leave(call_id, &entry);
+                }
+                return opened;
+            };
+            let mut call = live.call;
+            let draft = call.offer(tags, (sdp, &request.options), OffsetDateTime::now_utc())?;
+            request.via_branch.iter().for_each(|branch| call.dialogue.branch(branch));
+            return self.update(&client, &entry, call, &draft).await;
+        }
+    }
+
+    async fn open(
+        &self,
+        client: &Client,
+        entry: &Arc<Entry>,
+        call_id: &str,
+        tags: (&str, Option<&str>),
+        (sdp, request): (Sdp, &Request),
+    ) -> Result<Value, NgError> {
+        let terms = self.terms(call_id)?;
+        let now = OffsetDateTime::now_utc();
+        let (mut call, draft) = Call::open(&names()?, call_id, tags, (sdp, &request.options), terms, now)?;
+        request.via_branch.iter().for_each(|branch| call.dialogue.branch(branch));
+        let ask = Ask::Open {
+            call: call.key,
+            blob: self.seal(&call)?,
+            max_seconds: call.terms.as_ref().map_or(0, |terms| terms.max_seconds),
+            label: label::label(&call, &self.keys, None),
+            streams: call.streams(),
+        };
+        let reply = client.ask(ask).await.map_err(|e| refused(&call, &e))?;
+        let trip = call.terms.as_ref().map_or("", |terms| terms.trip.as_str());
+        tracing::info!(call = %call.key, id = %call.id, trip, recorded = call.recorded(), "offer");
+        self.taken(entry, call, &draft, reply)
+    }
+
+    async fn answer(&self, request: &Request) -> Result<Value, NgError> {
+        let (sdp, call_id) = (body(request)?, request.call_id()?);
+        let from = request.from_tag.as_deref().ok_or(NgError::NoFromTag)?;
+        let to = request.to_tag.as_deref().ok_or(NgError::NoToTag)?;
+        let sdp = parse(sdp)?;
+        let client = self.link.client()?;
+        let entry = self.registry.find(call_id).ok_or(NgError::UnknownCall)?;
+        let _turn = entry.turn.lock().await;
+        let mut call = entry.live().ok_or(NgError::UnknownCall)?.call;
+        let was_answered = call.answered_at.is_some();
+        let draft = call.answer((from, to), (sdp, &request.options), OffsetDateTime::now_utc())?;
+        let (id, key, answered) = (call.id, call.key, call.answered_at.is_some() && !was_answered);
+        let reply = self.update(&client, &entry, call, &draft).await?;
+        if answered {
+            tracing::info!(call = %key, %id, "answer");
+            entry.live().iter().for_each(|live| self.note_recording(&live.call));
+        }
+        Ok(reply)
+    }
+
+    async fn update(
+        &self,
+        client: &Client,
+        entry: &Arc<Entry>,
+        call: Call,
+        draft: &Draft,
+    ) -> Result<Value, NgError> {
+        let ask = Ask::Update {
+            call: call.key,
+            blob: Some(self.seal(&call)?),
+            label: label::label(&call, &self.keys, None),
+            streams: call.streams(),
+        };
+        match client.ask(ask).await {
+            Ok(reply) => self.taken(entry, call, draft, reply),
+            Err(e) => {
+                if matches!(e, ClientError::Refused(Refusal::UnknownCall)) {
+                    self.registry.leave(&call.call_id, entry);
+                    self.forget(&Live { call: call.clone(), ports: Vec::new() }, Ended::Lost);
+                }
+                Err(refused(&call, &e))
+            }
+        }
+    }
+
+    /// The relay has taken the new state: now it counts.
+    fn taken(&self, entry: &Arc<Entry>, call: Call, draft: &Draft, reply: Reply) -> Result<Value, NgError> {
+        let Reply::Opened(ports) = reply else { return Err(NgError::Internal) };
+        let sdp = draft.write(call.origin(draft.towards), &ports);
+        let key = call.key;
+        self.registry.put(entry, Live { call, ports });
+        let sdp = sdp.ok_or_else(|| {
+            tracing::error!(call = %key, "the relay gave fewer ports than streams");
+            NgError::Internal
+        })?;
+        Ok(ok().with("sdp", sdp))
+    }
+
+    fn terms(&self, call_id: &str) -> Result<Option<Terms>, NgError> {
+        match (self.book.routed(call_id, Moment::now()), self.policy.unrouted) {
+            (Some(Outcome::Connect(routed)), _) => Ok(Some(routed.into())),
+            (Some(Outcome::Reject { .. }), _) => Err(NgError::Refused),
+            (None, UnroutedOffers::Relay) => Ok(None),
+            (None, UnroutedOffers::Refuse) => Err(NgError::NotRouted),
+        }
+    }
+
+    fn seal(&self, call: &Call) -> Result<Vec<u8>, NgError> {
+        label::seal(call, &self.keys).map_err(|e| {
+            tracing::error!(call = %call.key, "the call's state cannot be sealed: {e}");
+            NgError::Internal
+        })
+    }
+
+    async fn delete(&self, request: &Request) -> Result<Value, NgError> {
+        let call_id = request.call_id()?;
+        if let Some(entry) = self.registry.find(call_id) {
+            let _turn = entry.turn.lock().await;
+            if let Some(mut live) = entry.live() {
+                if request.from_tag.as_deref().is_some_and(|tag| !live.call.dialogue.knows(tag)) {
+                    return nothing_deleted(request);
+                }
+                let branch = request.via_branch.as_deref();
+                if branch.is_some_and(|branch| live.call.dialogue.ends_branch(branch)) {
+                    self.registry.put(&entry, live);
+                    return Ok(ok());
+                }
+                let answered = live.call.answered_at.is_some();
+                let why = if answered { Ended::Hangup } else { Ended::Unanswered };
+                let figures = self.close(&entry, &live, why).await;
+                return Ok(if request.options.fast { ok() } else { figures.with("result", "ok") });
+            }
+        }
+        match self.registry.remembered(call_id, Instant::now()) {
+            Some(figures) if !request.options.fast => Ok(figures.with("result", "ok")),
+            Some(_) => Ok(ok()),
+            None => nothing_deleted(request),
+        }
+    }
+
+    /// Ends a call whose turn the caller holds: at once, or, while the relay is away, when it is back.
+    pub(super) async fn close(&self, entry: &Arc<Entry>, live: &Live, why: Ended) -> Value {
+        let call = &live.call;
+        let label = label::label(call, &self.keys, Some((why, OffsetDateTime::now_utc())));
+        let closed = match self.link.client() {
+            Ok(client) => client.ask(Ask::Close { call: call.key, label: label.clone() }).await,
+            Err(_) => Err(ClientError::Gone("not connected".into())),
+        };
+        let counters = match closed {
+            Ok(Reply::Closed(counters)) => Some(counters),
+            Ok(_) | Err(ClientError::Refused(Refusal::UnknownCall)) => None,
+            Err(e) => {
+                tracing::warn!(call = %call.key, "the call is closed when the relay is back: {e}");
+                self.link.close_later(call.key, label);
+                None
+            }
+        };
+        self.registry.leave(&call.call_id, entry);
+        let figures = report(live, counters.as_ref(), OffsetDateTime::now_utc().unix_timestamp());
+        self.registry.remember(&call.call_id, figures.clone(), Instant::now());
+        self.count_end(call, why);
+        figures
+    }
+
+    /// Takes leave of a call that the relay does not have.
+    pub(super) fn forget(&self, live: &Live, why: Ended) {
+        let figures = report(live, None, OffsetDateTime::now_utc().unix_timestamp());
+        self.registry.remember(&live.call.call_id, figures, Instant::now());
+        self.count_end(&live.call, why);
+    }
+
+    fn count_end(&self, call: &Call, why: Ended) {
+        self.ended.count(why);
+        let trip = call.terms.as_ref().map_or("", |terms| terms.trip.as_str());
+        tracing::info!(call = %call.key, id = %call.id, trip, why = why.label(), "end");
+    }
+
+    async fn query(&self, request: &Request) -> Result<Value, NgError> {
+        let call_id = request.call_id()?;
+        let entry = self.registry.find(call_id).ok_or(NgError::UnknownCall)?;
+        let live = entry.live().ok_or(NgError::UnknownCall)?;
+        let client = self.link.client()?;
+        let reply =
+            client.ask(Ask::Read { call: live.call.key }).await.map_err(|e| refused(&live.call, &e))?;
+        let Reply::Counters(counters) = reply else { return Err(NgError::Internal) };
+        let now = OffsetDateTime::now_utc().unix_timestamp();
+        Ok(report(&live, Some(&counters), now).with("result", "ok"))
+    }
+
+    fn list(&self, limit: usize) -> Value {
+        let mut bytes = 0;
+        let calls = self.registry.all().into_iter().map(|live| live.call.call_id).take(limit);
+        let calls = calls.take_while(|call_id| {
+            bytes += call_id.len() + 8;
+            bytes <= LONGEST_LIST
+        });
+        ok().with("calls", calls.map(Value::from).collect::<Vec<_>>())
+    }
+
+    async fn tap(&self, request: &Request, paused: bool) -> Result<Value, NgError> {
+        let call_id = request.call_id()?;
+        let entry = self.registry.find(call_id).ok_or(NgError::UnknownCall)?;
+        let _turn = entry.turn.lock().await;
+        let call = entry.live().ok_or(NgError::UnknownCall)?.call;
+        if !call.recorded() {
+            return Err(NgError::NotRecorded);
+        }
+        let ask = Ask::Tap { call: call.key, paused };
+        self.link.client()?.ask(ask).await.map_err(|e| refused(&call, &e))?;
+        tracing::info!(call = %call.key, id = %call.id, paused, "tap");
+        Ok(ok())
+    }
+
+    /// Tells the store that an answered call's recording exists, again and again until it is on disk.
+    pub(super) fn note_recording(&self, call: &Call) {
+        if !call.recorded() {
+            return;
+        }
+        let (id, store) = (call.id, Arc::clone(&self.store));
+        let entry = RecordingEntry {
+            id,
+            trip: call.terms.as_ref().map(|terms| terms.trip.clone()),
+            call: label::pseudonym(&self.keys, &call.call_id),
+            started_at: Moment::from_unix(call.offered_at.unix_timestamp()),
+        };
+        tokio::spawn(async move {
+            for n in 0..NOTE_TRIES {
+                match store.recording_started(entry.clone()).await {
+                    Ok(()) => return,
+                    Err(e) => tracing::warn!(%id, "the recording is not noted yet: {e}"),
+                }
+                tokio::time::sleep(std::time::Duration::from_secs(1 << n)).await;
+            }
+            tracing::error!(%id, "the recording is in the archive but not in the store: its trip will not list it");
+        });
+    }
+}
+
+fn body(request: &Request) -> Result<&str, NgError> {
+    request.sdp.as_deref().ok_or(NgError::NoSdp)
+}
+
+fn parse(text: &str) -> Result<Sdp, NgError> {
+    Sdp::parse(text).map_err(|e| {
+        tracing::info!("SDP refused: {e}");
+        e.into()
+    })
+}
+
+fn nothing_deleted(request: &Request) -> Result<Value, NgError> {
+    let reason = NgError::NothingDeleted;
+    if request.options.fatal { Err(reason) } else { Ok(ok().with("warning", reason.to_string())) }
+}
+
+/// Logs why the relay did not do it.
+fn refused(call: &Call, error: &ClientError) -> NgError {
+    tracing::warn!(call = %call.key, "{error}");
+    NgError::from(error)
+}
+
+/// Random names for a new call.
+fn names() -> Result<Names, NgError> {
+    let random = || {
+        getrandom::u64().map_err(|e| {
+            tracing::error!("the system gives no random bytes: {e}");
+            NgError::Internal
+        })
+    };
+    // RFC 8866 section 5.2: numeric; kept positive for those who read it as a signed number.
+    let session = || random().map(|n| n >> 2);
+    Ok(Names { key: CallKey(random()?), id: Uuid::now_v7(), sessions: [session()?, session()?] })
+}

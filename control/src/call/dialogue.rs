@@ -1,0 +1,165 @@
+//! Which leg a message speaks for: SIP tags, and the branches of a forked call.
+//!
+//! Pure; serialised into the call's blob. Tags may hold numbers: nothing here prints.
+
+use relay::program::message::Leg;
+use serde::{Deserialize, Serialize};
+
+use crate::ng::error::NgError;
+
+/// Most tags kept per leg, and branches per call.
+const MOST: usize = 16;
+
+/// The tags of a call's two legs.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub struct Dialogue {
+    tags: [Vec<String>; 2],
+    branches: Vec<String>,
+}
+
+impl Dialogue {
+    /// The dialogue of a first offer. The proxy puts the offering side's tag into `from`. A first offer that has
+    /// a `to` as well comes from the callee: its INVITE had no SDP (RFC 3264 section 4, the late offer).
+    pub fn new(from: &str, to: Option<&str>) -> (Self, Leg) {
+        let mut dialogue = Self::default();
+        let leg = if to.is_some() { Leg::Callee } else { Leg::Caller };
+        dialogue.learn(leg, from);
+        if let Some(to) = to {
+            dialogue.learn(leg.other(), to);
+        }
+        (dialogue, leg)
+    }
+
+    /// The leg that makes a further offer. While the call is not `settled` the caller may come with a new tag,
+    /// as some do when they try again.
+    pub fn offers(&mut self, from: &str, to: Option<&str>, settled: bool) -> Result<Leg, NgError> {
+        let leg = if let Some(leg) = self.leg(from) {
+            leg
+        } else if to.is_some_and(|to| self.tags(Leg::Caller).iter().any(|t| t == to)) {
+            Leg::Callee
+        } else if to.is_none() && !settled {
+            Leg::Caller
+        } else {
+            return Err(NgError::Dialogue);
+        };
+        self.learn(leg, from);
+        Ok(leg)
+    }
+
+    /// The leg that answers: the one of `to`. The callee may come with a tag not seen before, since every
+    /// destination of a forked call has its own.
+    pub fn answers(&mut self, from: &str, to: &str) -> Result<Leg, NgError> {
+        let offerer = self.leg(from).ok_or(NgError::Dialogue)?;
+        match (offerer, self.leg(to)) {
+            (Leg::Caller, _) => self.learn(Leg::Callee, to),
+            (Leg::Callee, Some(Leg::Caller)) => {}
+            (Leg::Callee, _) => return Err(NgError::Dialogue),
+        }
+        Ok(offerer.other())
+    }
+
+    /// Whether `tag` is of this call.
+    pub fn knows(&self, tag: &str) -> bool {
+        self.leg(tag).is_some()
+    }
+
+    /// Notes a branch that was offered to.
+    pub fn branch(&mut self, branch: &str) {
+        if self.branches.len() < MOST && !self.branches.iter().any(|b| b == branch) {
+            self.branches.push(branch.to_owned());
+        }
+    }
+
+    /// A branch ends. True when the call goes on without it: others are still open.
+    pub fn ends_branch(&mut self, branch: &str) -> bool {
+        let before = self.branches.len();
+        if before > 1 {
+            self.branches.retain(|b| b != branch);
+        }
+        self.branches.len() < before
+    }
+
+    /// A leg's tags, the latest last.
+    pub const fn tags(&self, leg: Leg) -> &Vec<String> {
+        let [caller, callee] = &self.tags;
+        match leg {
+            Leg::Caller => caller,
+            Leg::Callee => callee,
+        }
+    }
+
+    fn leg(&self, tag: &str) -> Option<Leg> {
+        Leg::BOTH.into_iter().find(|leg| self.tags(*leg).iter().any(|t| t == tag))
+    }
+
+    fn learn(&mut self, leg: Leg, tag: &str) {
+        let [caller, callee] = &mut self.tags;
+        let tags = if leg == Leg::Caller { caller } else { callee };
+        tags.retain(|t| t != tag);
+        tags.push(tag.to_owned());
+        if tags.len() > MOST {
+            // The first one stays: the dialogue began with it.
+            tags.remove(1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_from_tag_tells_who_offers() {
+        let (mut dialogue, first) = Dialogue::new("a", None);
+        assert_eq!(first, Leg::Caller);
+        assert_eq!(dialogue.answers("a", "b"), Ok(Leg::Callee));
+        assert_eq!(dialogue.offers("a", Some("b"), true), Ok(Leg::Caller));
+        assert_eq!(dialogue.offers("b", Some("a"), true), Ok(Leg::Callee));
+        assert_eq!(dialogue.answers("b", "a"), Ok(Leg::Caller));
+        assert_eq!(dialogue.offers("x", Some("y"), true), Err(NgError::Dialogue));
+        assert_eq!(dialogue.offers("x", None, true), Err(NgError::Dialogue));
+        assert_eq!(dialogue.answers("x", "b"), Err(NgError::Dialogue));
+        assert_eq!(dialogue.answers("b", "x"), Err(NgError::Dialogue));
+    }
+
+    #[test]
+    fn every_destination_of_a_fork_may_answer() {
+        let (mut dialogue, _) = Dialogue::new("a", None);
+        for to in ["b", "c", "b"] {
+            assert_eq!(dialogue.answers("a", to), Ok(Leg::Callee));
+        }
+        assert_eq!(dialogue.offers("c", Some("a"), true), Ok(Leg::Callee));
+        assert_eq!(dialogue.tags(Leg::Callee).last().unwrap(), "c");
+    }
+
+    #[test]
+    fn a_first_offer_with_both_tags_is_the_callees() {
+        let (mut dialogue, first) = Dialogue::new("b", Some("a"));
+        assert_eq!(first, Leg::Callee);
+        assert_eq!(dialogue.answers("b", "a"), Ok(Leg::Caller));
+    }
+
+    #[test]
+    fn the_caller_may_try_again_with_another_tag_until_there_is_an_answer() {
+        let (mut dialogue, _) = Dialogue::new("a", None);
+        assert_eq!(dialogue.offers("a2", None, false), Ok(Leg::Caller));
+    }
+
+    #[test]
+    fn the_last_branch_ends_the_call() {
+        let (mut dialogue, _) = Dialogue::new("a", None);
+        dialogue.branch("1");
+        dialogue.branch("2");
+        assert!(dialogue.ends_branch("1"));
+        assert!(!dialogue.ends_branch("2") && !dialogue.ends_branch("unknown"));
+    }
+
+    #[test]
+    fn tags_are_bounded() {
+        let (mut dialogue, _) = Dialogue::new("a", None);
+        for n in 0..100 {
+            dialogue.answers("a", &n.to_string()).unwrap();
+        }
+        assert_eq!(dialogue.tags(Leg::Callee).len(), MOST);
+    }
+}

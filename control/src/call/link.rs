@@ -1,0 +1,221 @@
+//! The connection to the relay: made, kept, made again; the registry rebuilt from it; overdue calls ended.
+//!
+//! One task, [`run`]. While it is not connected, or still rebuilding, offers and answers are refused with
+//! `Relay is out of reach`, and what must be closed is kept in [`Link::close_later`]. A new relay process has
+//! another epoch and none of the old one's calls.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use relay::program::Client;
+use relay::program::client::ClientError;
+use relay::program::message::{CallKey, Event, LiveCall, Reply, Request, Stats};
+use time::OffsetDateTime;
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::desk::Calls;
+use super::label;
+use super::registry::{Entry, Live};
+use super::state::{Call, Ended};
+use crate::live::RelayFacts;
+use crate::ng::error::NgError;
+
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+const RETRY_LAST: Duration = Duration::from_secs(2);
+/// How often calls are looked through for those that are overdue.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What is known of the relay, and the way to it.
+#[derive(Default)]
+pub struct Link {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    client: Option<Client>,
+    epoch: Option<u64>,
+    facts: RelayFacts,
+    /// Calls that ended while the relay was away, with their last label.
+    to_close: HashMap<CallKey, Option<Vec<u8>>>,
+}
+
+impl Link {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The way to the relay, if it stands and the registry is rebuilt.
+    pub fn client(&self) -> Result<Client, NgError> {
+        self.lock().client.clone().ok_or(NgError::RelayAway)
+    }
+
+    /// For `/readyz`.
+    pub fn facts(&self) -> RelayFacts {
+        self.lock().facts.clone()
+    }
+
+    /// Closes a call as soon as the relay is back.
+    pub fn close_later(&self, key: CallKey, label: Option<Vec<u8>>) {
+        self.lock().to_close.insert(key, label);
+    }
+
+    fn lost(&self, trouble: &str) -> bool {
+        let mut state = self.lock();
+        state.client = None;
+        state.facts.connected = false;
+        state.facts.recorder_attached = false;
+        let new = state.facts.trouble.as_deref() != Some(trouble);
+        state.facts.trouble = Some(trouble.to_owned());
+        new
+    }
+}
+
+/// Keeps the connection to the relay at `socket`, for ever.
+pub async fn run(calls: Arc<Calls>, socket: PathBuf) {
+    let mut wait = RETRY_FIRST;
+    loop {
+        let trouble = match connect(&calls, &socket).await {
+            Ok(events) => {
+                wait = RETRY_FIRST;
+                attend(&calls, events).await;
+                "the connection to the relay closed".to_owned()
+            }
+            Err(e) => e.to_string(),
+        };
+        if calls.link.lost(&trouble) {
+            tracing::warn!("no relay: {trouble}; trying again");
+        }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(RETRY_LAST);
+    }
+}
+
+/// Connects and rebuilds the registry; from then on requests may go through.
+async fn connect(calls: &Arc<Calls>, socket: &Path) -> Result<UnboundedReceiver<Event>, ClientError> {
+    let (client, events) = Client::connect(socket).await?;
+    let Reply::Stats(stats) = client.ask(Request::Stats).await? else { return Err(ClientError::Unexpected) };
+    let found = list(&client).await?;
+    let (live, foreign) = open(calls, found);
+    let to_close = std::mem::take(&mut calls.link.lock().to_close);
+    let (ended, live): (Vec<_>, Vec<_>) = live.into_iter().partition(|l| to_close.contains_key(&l.call.key));
+    for (key, label) in to_close {
+        match client.ask(Request::Close { call: key, label: label.clone() }).await {
+            Ok(_) | Err(ClientError::Refused(_)) => {}
+            Err(e) => {
+                calls.link.close_later(key, label);
+                return Err(e);
+            }
+        }
+    }
+    let kept = live.len();
+    let recorded: Vec<_> = live.iter().map(|l| l.call.clone()).filter(|c| c.answered_at.is_some()).collect();
+    let lost = calls.registry.rebuild(live);
+    for live in &lost {
+        calls.forget(live, Ended::Lost);
+    }
+    for call in &recorded {
+        calls.note_recording(call);
+    }
+    admit(calls, client, stats);
+    tracing::info!(kept, lost = lost.len(), ended = ended.len(), foreign, "connected to the relay");
+    Ok(events)
+}
+
+/// Lets requests through.
+fn admit(calls: &Calls, client: Client, stats: Stats) {
+    let mut state = calls.link.lock();
+    if state.epoch.is_some_and(|epoch| epoch != client.epoch()) {
+        tracing::warn!("the relay is a new process: calls of the old one are gone");
+    }
+    state.epoch = Some(client.epoch());
+    state.facts = RelayFacts {
+        connected: true,
+        lane: Some(stats.lane),
+        lane_reason: Some(stats.lane_reason),
+        recorder_attached: stats.recorder_attached,
+        trouble: None,
+    };
+    state.client = Some(client);
+}
+
+async fn list(client: &Client) -> Result<Vec<LiveCall>, ClientError> {
+    let (mut found, mut after) = (Vec::new(), None);
+    loop {
+        let Reply::Calls(page) = client.ask(Request::List { after }).await? else {
+            return Err(ClientError::Unexpected);
+        };
+        // Ordered by key: a page that goes on where the last one ended cannot bring the loop back.
+        match page.last() {
+            Some(last) if Some(last.call) > after => after = Some(last.call),
+            _ => return Ok(found),
+        }
+        found.extend(page);
+    }
+}
+
+/// Opens the blobs. What does not open is not ours, or was sealed with a key that is gone: it is left alone.
+fn open(calls: &Calls, found: Vec<LiveCall>) -> (Vec<Live>, usize) {
+    let (mut live, mut foreign) = (Vec::new(), 0);
+    for LiveCall { call: key, blob, ports, .. } in found {
+        match label::open(&blob, &calls.keys) {
+            Ok(call) if call.key == key => live.push(Live { call, ports }),
+            Ok(_) => foreign += 1,
+            Err(e) => {
+                foreign += 1;
+                tracing::warn!(call = %key, "the relay has a call whose state cannot be read, it is left alone: {e}");
+            }
+        }
+    }
+    (live, foreign)
+}
+
+/// Takes the relay's events until the connection ends.
+async fn attend(calls: &Arc<Calls>, mut events: UnboundedReceiver<Event>) {
+    let timeout = calls.policy.offer_timeout;
+    let overdue = |entry| end(calls, entry, move |call, now| call.overdue(now, timeout));
+    let mut look = tokio::time::interval(LOOK);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            event = events.recv() => match event {
+                None => return,
+                Some(Event::Recorder { attached }) => {
+                    tracing::info!(attached, "recorder");
+                    calls.link.lock().facts.recorder_attached = attached;
+                }
+                Some(Event::Silent { call, seconds }) => {
+                    let silent = move |call: &Call, now| call.silent_too_long(seconds, now).then_some(Ended::Silence);
+                    calls.registry.find_key(call).into_iter().for_each(|entry| end(calls, entry, silent));
+                }
+                // The limit counts from the answer, and the relay's clock from the offer: ask our own.
+                Some(Event::Expired { call }) => calls.registry.find_key(call).into_iter().for_each(overdue),
+            },
+            _ = look.tick() => calls.registry.entries().into_iter().for_each(overdue),
+        }
+    }
+}
+
+/// Ends a call when `judge` says so: beside the event loop, so that one slow reply does not hold up the others, and
+/// not while a request is changing the call; the next look comes in a second.
+fn end<F>(calls: &Arc<Calls>, entry: Arc<Entry>, judge: F)
+where
+    F: Fn(&Call, OffsetDateTime) -> Option<Ended> + Send + 'static,
+{
+    let due = move |entry: &Entry| {
+        let live = entry.live()?;
+        judge(&live.call, OffsetDateTime::now_utc()).map(|why| (live, why))
+    };
+    if due(&entry).is_none() {
+        return;
+    }
+    let calls = Arc::clone(calls);
+    tokio::spawn(async move {
+        let Ok(_turn) = entry.turn.try_lock() else { return };
+        if let Some((live, why)) = due(&entry) {
+            calls.close(&entry, &live, why).await;
+        }
+    });
+}

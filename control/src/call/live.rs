@@ -1,0 +1,187 @@
+//! What HTTP shows of calls in progress and of the relay: control's side of [`LiveCalls`].
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use relay::program::message::{CallCounters, Count, Leg, LegCounters, Reply, Request, Stats, WorkerStats};
+use uuid::Uuid;
+
+use super::desk::Calls;
+use super::state::{Call, Ended};
+use crate::live::{CallDetail, CallSummary, Later, LiveCalls, RelayFacts, StreamFacts};
+use crate::metrics::{Kind, Text};
+use crate::moment::Moment;
+use crate::name::TripId;
+
+const NOW: &str = "bauta_calls";
+const ENDED: &str = "bauta_calls_ended_total";
+const LANE: &str = "bauta_relay_lane";
+
+/// How many calls ended, by reason.
+#[derive(Default)]
+pub struct EndedCounts([AtomicU64; Ended::ALL.len()]);
+
+impl EndedCounts {
+    /// Counts one.
+    pub fn count(&self, why: Ended) {
+        if let Some(count) = self.0.get(why as usize) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl LiveCalls for Calls {
+    fn list(&self) -> Vec<CallSummary> {
+        let mut calls: Vec<_> = self.registry.all().iter().map(|live| summary(&live.call)).collect();
+        // A UUID v7 begins with its time.
+        calls.sort_by_key(|call| call.id);
+        calls
+    }
+
+    fn get(&self, id: Uuid) -> Later<'_, Option<CallDetail>> {
+        Box::pin(async move {
+            let live = self.registry.all().into_iter().find(|live| live.call.id == id)?;
+            let counters = match self.link.client() {
+                Ok(client) => client.ask(Request::Read { call: live.call.key }).await.ok(),
+                Err(_) => None,
+            };
+            let streams = match counters {
+                Some(Reply::Counters(counters)) => streams(&counters),
+                _ => Vec::new(),
+            };
+            let lane = self.link.facts().lane.unwrap_or_default();
+            Some(CallDetail { summary: summary(&live.call), lane, streams })
+        })
+    }
+
+    fn in_progress(&self, trip: &TripId) -> usize {
+        let of_trip = |call: &Call| call.terms.as_ref().is_some_and(|terms| terms.trip == *trip);
+        self.registry.all().iter().filter(|live| of_trip(&live.call)).count()
+    }
+
+    fn relay(&self) -> RelayFacts {
+        self.link.facts()
+    }
+
+    fn metrics(&self) -> Later<'_, String> {
+        Box::pin(async move {
+            let mut text = Text::default();
+            self.ng.write(&mut text);
+            self.write_calls(&mut text);
+            let stats = match self.link.client() {
+                Ok(client) => client.ask(Request::Stats).await.ok(),
+                Err(_) => None,
+            };
+            text.single(
+                "bauta_relay_connected",
+                Kind::Gauge,
+                "Whether control is connected to the relay.",
+                u8::from(stats.is_some()),
+            );
+            if let Some(Reply::Stats(stats)) = stats {
+                write_relay(&mut text, &stats);
+            }
+            text.finish()
+        })
+    }
+}
+
+impl Calls {
+    fn write_calls(&self, text: &mut Text) {
+        let calls = self.registry.all();
+        let answered = calls.iter().filter(|live| live.call.answered_at.is_some()).count();
+        text.family(NOW, Kind::Gauge, "Calls in progress.")
+            .sample(NOW, &[("state", "offered")], calls.len() - answered)
+            .sample(NOW, &[("state", "answered")], answered);
+        text.family(ENDED, Kind::Counter, "Calls that ended, by reason.");
+        for (why, count) in Ended::ALL.iter().zip(&self.ended.0) {
+            text.sample(ENDED, &[("reason", why.label())], count.load(Ordering::Relaxed));
+        }
+    }
+}
+
+fn summary(call: &Call) -> CallSummary {
+    let terms = call.terms.as_ref();
+    let role = |leg: Leg| terms.and_then(|terms| terms.roles.get(leg as usize).cloned());
+    CallSummary {
+        id: call.id,
+        state: if call.answered_at.is_some() { "answered" } else { "offered" },
+        since: Moment::from_unix(call.offered_at.unix_timestamp()),
+        trip: terms.map(|terms| terms.trip.clone()),
+        city: terms.map(|terms| terms.city.clone()),
+        caller: role(Leg::Caller),
+        callee: role(Leg::Callee),
+        recording: call.recorded(),
+    }
+}
+
+fn streams(counters: &CallCounters) -> Vec<StreamFacts> {
+    let facts = |from, kind, count: Count, leg: &LegCounters| StreamFacts {
+        from,
+        kind,
+        packets: count.packets,
+        bytes: count.bytes,
+        // The relay counts drops per leg; they are told with its RTP.
+        drops: if kind == "rtp" { leg.drops.iter().cloned().collect() } else { BTreeMap::new() },
+        // Milliseconds of a call's life are exact in a f64.
+        last_packet_seconds_ago: leg
+            .last_packet_ms
+            .map(|ms| std::time::Duration::from_millis(ms).as_secs_f64()),
+    };
+    let legs = counters.streams.iter().flat_map(|[caller, callee]| [("caller", caller), ("callee", callee)]);
+    legs.flat_map(|(from, leg)| [facts(from, "rtp", leg.rtp, leg), facts(from, "rtcp", leg.rtcp, leg)])
+        .collect()
+}
+
+fn write_relay(text: &mut Text, stats: &Stats) {
+    text.family(LANE, Kind::Gauge, "The lane that forwards packets: 1 for the one in use.");
+    text.sample(LANE, &[("lane", &stats.lane), ("reason", &stats.lane_reason)], 1);
+    text.single("bauta_relay_calls", Kind::Gauge, "Calls open in the relay.", stats.calls);
+    text.single(
+        "bauta_relay_port_pairs_free",
+        Kind::Gauge,
+        "Port pairs that a call can take.",
+        stats.pairs_free,
+    );
+    text.single("bauta_relay_port_pairs", Kind::Gauge, "Port pairs in the range.", stats.pairs_total);
+    let attached = u8::from(stats.recorder_attached);
+    text.single("bauta_recorder_attached", Kind::Gauge, "Whether a recorder reads the tap.", attached);
+    let each = |text: &mut Text, name: &str, kind: Kind, help: &str, value: fn(&WorkerStats) -> u64| {
+        text.family(name, kind, help);
+        for (worker, stats) in stats.workers.iter().enumerate() {
+            text.sample(name, &[("worker", &worker.to_string())], value(stats));
+        }
+    };
+    each(text, "bauta_relay_sockets", Kind::Gauge, "Sockets open.", |w| w.sockets);
+    each(text, "bauta_relay_packets_total", Kind::Counter, "Packets forwarded.", |w| w.forwarded.packets);
+    each(text, "bauta_relay_bytes_total", Kind::Counter, "Bytes of UDP payload forwarded.", |w| {
+        w.forwarded.bytes
+    });
+    each(text, "bauta_tap_records_total", Kind::Counter, "Records written to the tap.", |w| w.tap_records);
+    each(
+        text,
+        "bauta_tap_lost_total",
+        Kind::Counter,
+        "Packets that the recorder did not get: the tap was full.",
+        |w| w.tap_lost,
+    );
+    each(text, "bauta_tap_backlog_bytes", Kind::Gauge, "Bytes that the recorder has not taken yet.", |w| {
+        w.tap_backlog
+    });
+    let named = |text: &mut Text,
+                 name: &str,
+                 label: &str,
+                 help: &str,
+                 list: fn(&WorkerStats) -> &Vec<(String, u64)>| {
+        text.family(name, Kind::Counter, help);
+        for (worker, stats) in stats.workers.iter().enumerate() {
+            for (reason, count) in list(stats) {
+                text.sample(name, &[("worker", &worker.to_string()), (label, reason)], count);
+            }
+        }
+    };
+    named(text, "bauta_relay_dropped_packets_total", "reason", "Packets not forwarded, by reason.", |w| {
+        &w.drops
+    });
+    named(text, "bauta_relay_lane_events_total", "event", "What hints at trouble in the lane.", |w| &w.lane);
+}

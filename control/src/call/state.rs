@@ -1,0 +1,343 @@
+//! A call: what each offer, answer and second makes of it.
+//!
+//! Pure: messages and times in, the next state and a [`Draft`] of the SDP for the other leg out. The caller of
+//! these functions works on a copy and keeps it only when the relay has taken the change. All of a [`Call`] is
+//! sealed into the blob that the relay keeps, so that a new control can go on with it.
+
+use relay::program::message::{CallKey, Leg, MAX_STREAMS, Stream};
+use serde::{Deserialize, Serialize};
+use time::{Duration, OffsetDateTime};
+use uuid::Uuid;
+
+use super::dialogue::Dialogue;
+use super::draft::{Draft, Shown};
+use super::line::{Line, MuxOffer, Side};
+use crate::name::{City, Role, TripId};
+use crate::ng::error::NgError;
+use crate::ng::flags::{Options, Transport};
+use crate::route::Routed;
+use crate::sdp::write::{Mux, Origin};
+use crate::sdp::{Media, Sdp};
+
+/// An answered call whose media may flow ends after so long without a packet.
+pub const SILENCE: Duration = Duration::seconds(60);
+/// A call on hold, where no media may flow, ends after so long.
+pub const HOLD: Duration = Duration::hours(1);
+
+/// What a call inherits from its route decision.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terms {
+    /// The trip.
+    pub trip: TripId,
+    /// Its city.
+    pub city: City,
+    /// Caller's and callee's role.
+    pub roles: [Role; 2],
+    /// Whether the call is recorded.
+    pub record: bool,
+    /// Longest duration from the answer on, in seconds; 0 for no limit.
+    pub max_seconds: u32,
+}
+
+impl From<Routed> for Terms {
+    fn from(routed: Routed) -> Self {
+        let Routed { trip, city, caller_role, callee_role, record, max_seconds } = routed;
+        Self { trip, city, roles: [caller_role, callee_role], record, max_seconds }
+    }
+}
+
+/// Why a call ended, as the recording's label and the metrics say it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Ended {
+    /// The proxy said so.
+    Hangup,
+    /// It never was answered: given up by the proxy, or waited too long.
+    Unanswered,
+    /// No media for too long.
+    Silence,
+    /// It reached the longest duration that its route decision allowed.
+    Limit,
+    /// The relay that carried it is gone.
+    Lost,
+}
+
+impl Ended {
+    /// Every reason.
+    pub const ALL: [Self; 5] = [Self::Hangup, Self::Unanswered, Self::Silence, Self::Limit, Self::Lost];
+
+    /// The reason as one word.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Hangup => "hangup",
+            Self::Unanswered => "unanswered",
+            Self::Silence => "silence",
+            Self::Limit => "limit",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+/// A live call.
+#[derive(Clone, Serialize, Deserialize)]
+#[allow(clippy::struct_field_names, reason = "Call-ID is the field's word")]
+pub struct Call {
+    /// Its name in the relay.
+    pub key: CallKey,
+    /// Its name in control's answers, and the recording's.
+    pub id: Uuid,
+    /// SIP Call-ID.
+    pub call_id: String,
+    /// Who is who.
+    pub dialogue: Dialogue,
+    /// When the first offer came.
+    #[serde(with = "time::serde::rfc3339")]
+    pub offered_at: OffsetDateTime,
+    /// When the first answer came.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub answered_at: Option<OffsetDateTime>,
+    /// When the last offer or answer came.
+    #[serde(with = "time::serde::rfc3339")]
+    pub signalled_at: OffsetDateTime,
+    /// What the route decision said; none for a call without.
+    pub terms: Option<Terms>,
+    /// The m-lines.
+    pub lines: Vec<Line>,
+    /// Any answer was seen, provisional ones too: from now on an offer waits for its answer to count.
+    settled: bool,
+    /// How many streams the relay has.
+    streams: usize,
+    /// The last offer.
+    offer: Offer,
+    /// What each leg was shown: caller, callee.
+    shown: [Edition; 2],
+}
+
+/// An offer, which counts from its answer on.
+#[derive(Clone, Serialize, Deserialize)]
+struct Offer {
+    by: Leg,
+    lines: Vec<(Side, MuxOffer)>,
+}
+
+/// The description that a leg was shown last.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+struct Edition {
+    session: u64,
+    version: u64,
+    digest: u64,
+}
+
+/// What names a new call.
+pub struct Names {
+    /// For the relay.
+    pub key: CallKey,
+    /// For everyone else.
+    pub id: Uuid,
+    /// Session ids of the descriptions that caller and callee will be shown.
+    pub sessions: [u64; 2],
+}
+
+impl Call {
+    /// A new call out of its first offer.
+    pub fn open(
+        names: &Names,
+        call_id: &str,
+        tags: (&str, Option<&str>),
+        (sdp, options): (Sdp, &Options),
+        terms: Option<Terms>,
+        now: OffsetDateTime,
+    ) -> Result<(Self, Draft), NgError> {
+        let (dialogue, by) = Dialogue::new(tags.0, tags.1);
+        let mut call = Self {
+            key: names.key,
+            id: names.id,
+            call_id: call_id.to_owned(),
+            dialogue,
+            offered_at: now,
+            answered_at: None,
+            signalled_at: now,
+            terms,
+            lines: Vec::new(),
+            settled: false,
+            streams: 0,
+            offer: Offer { by, lines: Vec::new() },
+            shown: names.sessions.map(|session| Edition { session, version: 0, digest: 0 }),
+        };
+        let draft = call.offered(by, sdp, options, now)?;
+        Ok((call, draft))
+    }
+
+    /// A further offer: tried again, or changing the call.
+    pub fn offer(
+        &mut self,
+        (from, to): (&str, Option<&str>),
+        (sdp, options): (Sdp, &Options),
+        now: OffsetDateTime,
+    ) -> Result<Draft, NgError> {
+        let by = self.dialogue.offers(from, to, self.settled)?;
+        self.offered(by, sdp, options, now)
+    }
+
+    fn offered(
+        &mut self,
+        by: Leg,
+        sdp: Sdp,
+        options: &Options,
+        now: OffsetDateTime,
+    ) -> Result<Draft, NgError> {
+        let transport = match options.transport {
+            Some(Transport::Other) => return Err(NgError::Transport),
+            Some(Transport::Avp) => Some("RTP/AVP"),
+            Some(Transport::Avpf) => Some("RTP/AVPF"),
+            None => None,
+        };
+        let (mut lines, mut shown) = (Vec::new(), Vec::new());
+        for (index, media) in sdp.media.iter().enumerate() {
+            if index >= self.lines.len() {
+                self.lines.push(Line::new(media));
+            }
+            let Some(line) = self.lines.get_mut(index) else { continue };
+            line.describe(media);
+            let mut side = Side::of(media, options);
+            if side.on && line.stream.is_none() && self.streams < MAX_STREAMS {
+                line.stream = Some(self.streams);
+                self.streams += 1;
+            }
+            side.on &= line.stream.is_some();
+            let mux = MuxOffer {
+                offered: media.mux,
+                shown: options.mux_offer || (media.mux && !options.mux_demux),
+                accept: options.mux_accept,
+                reject: options.mux_reject,
+            };
+            shown.push(Shown {
+                stream: line.stream.filter(|_| side.on),
+                protocol: transport.filter(|_| side.on).unwrap_or(&media.protocol).to_owned(),
+                mux: if mux.shown { Mux::Offered } else { Mux::No },
+            });
+            lines.push((side, mux));
+        }
+        // A re-offer may switch every stream off (port 0), a first offer must have one to carry.
+        let any = lines.iter().any(|(side, _)| side.on);
+        let all_off = self.settled && sdp.media.iter().any(Media::is_plain_audio);
+        if !any && !all_off {
+            return Err(NgError::Unsupported);
+        }
+        self.offer = Offer { by, lines };
+        self.signalled_at = now;
+        if !self.settled {
+            self.apply_offer();
+        }
+        Ok(self.draft(by.other(), sdp, shown))
+    }
+
+    /// An answer, of the leg that `to` names.
+    pub fn answer(
+        &mut self,
+        (from, to): (&str, &str),
+        (mut sdp, options): (Sdp, &Options),
+        now: OffsetDateTime,
+    ) -> Result<Draft, NgError> {
+        let by = self.dialogue.answers(from, to)?;
+        if by == self.offer.by {
+            return Err(NgError::Dialogue);
+        }
+        // RFC 3264 section 6: as many m-lines as the offer. Some leave off what they refuse.
+        if sdp.media.len() > self.offer.lines.len() {
+            return Err(NgError::BadSdp);
+        }
+        for line in self.lines.iter().take(self.offer.lines.len()).skip(sdp.media.len()) {
+            sdp.media.push(Media::refusing(&line.kind, &line.protocol, &line.format));
+        }
+        self.apply_offer();
+        let mut shown = Vec::new();
+        for ((line, media), (_, mux)) in self.lines.iter_mut().zip(&sdp.media).zip(&self.offer.lines) {
+            let answerer_muxes = mux.shown && media.mux;
+            let offerer_muxes =
+                mux.offered && !mux.reject && (answerer_muxes || mux.accept || options.mux_accept);
+            let mut side = Side::of(media, options);
+            side.on &= line.side(by.other()).on;
+            side.mux = answerer_muxes;
+            let on = side.on;
+            *line.side_mut(by) = side;
+            let offerer = line.side_mut(by.other());
+            offerer.on = on;
+            offerer.mux = offerer_muxes;
+            shown.push(Shown {
+                stream: line.stream.filter(|_| on),
+                protocol: line.protocol.clone(),
+                mux: if offerer_muxes { Mux::Agreed } else { Mux::No },
+            });
+        }
+        self.settled = true;
+        self.signalled_at = now;
+        if !options.provisional {
+            self.answered_at.get_or_insert(now);
+        }
+        Ok(self.draft(by.other(), sdp, shown))
+    }
+
+    /// Lets the last offer count. Lines that it left out are off.
+    fn apply_offer(&mut self) {
+        let by = self.offer.by;
+        for (index, line) in self.lines.iter_mut().enumerate() {
+            let side = self.offer.lines.get(index).map(|(side, _)| side.clone()).unwrap_or_default();
+            if !side.on && self.settled {
+                line.side_mut(by.other()).on = false;
+            }
+            *line.side_mut(by) = side;
+        }
+    }
+
+    fn draft(&mut self, towards: Leg, sdp: Sdp, shown: Vec<Shown>) -> Draft {
+        let draft = Draft::new(towards, sdp, shown);
+        let digest = draft.digest();
+        let [caller, callee] = &mut self.shown;
+        let edition = if towards == Leg::Caller { caller } else { callee };
+        if edition.version == 0 || edition.digest != digest {
+            edition.version += 1;
+            edition.digest = digest;
+        }
+        draft
+    }
+
+    /// The `o=` of what a leg is shown now.
+    pub const fn origin(&self, leg: Leg) -> Origin {
+        let [caller, callee] = &self.shown;
+        let Edition { session, version, .. } = if matches!(leg, Leg::Caller) { *caller } else { *callee };
+        Origin { session, version }
+    }
+
+    /// The relay's streams, in their order.
+    pub fn streams(&self) -> Vec<Stream> {
+        let line = |n| self.lines.iter().find(|line| line.stream == Some(n));
+        (0..self.streams).map(|n| line(n).map(Line::to_stream).unwrap_or_default()).collect()
+    }
+
+    /// Whether the recorder shall get it.
+    pub fn recorded(&self) -> bool {
+        self.terms.as_ref().is_some_and(|terms| terms.record)
+    }
+
+    /// Whether it is on hold: answered, and no media may flow.
+    pub fn held(&self) -> bool {
+        self.settled && !self.lines.iter().any(Line::flows)
+    }
+
+    /// Why it must end now, if it must: not answered for `offer_timeout`, or at its longest duration.
+    pub fn overdue(&self, now: OffsetDateTime, offer_timeout: Duration) -> Option<Ended> {
+        let Some(answered) = self.answered_at else {
+            return (now - self.signalled_at >= offer_timeout).then_some(Ended::Unanswered);
+        };
+        let longest = self.terms.as_ref().map_or(0, |terms| terms.max_seconds);
+        (longest > 0 && now - answered >= Duration::seconds(longest.into())).then_some(Ended::Limit)
+    }
+
+    /// Whether a silence of `seconds` ends it. Counts from the last offer or answer at the earliest: a call that
+    /// comes off hold, or was just answered, has had no chance to speak.
+    pub fn silent_too_long(&self, seconds: u32, now: OffsetDateTime) -> bool {
+        let longest = if self.held() { HOLD } else { SILENCE };
+        let silence = Duration::seconds(seconds.into()).min(now - self.signalled_at);
+        self.answered_at.is_some() && silence >= longest
+    }
+}
