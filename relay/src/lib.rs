@@ -4,10 +4,34 @@
 //! `program`, `recorder` reads it through `tap`; both take this crate without its default feature `lanes`.
 
 pub mod call;
+#[cfg(feature = "lanes")]
+pub mod classify;
+#[cfg(feature = "lanes")]
+pub mod drop_reason;
+#[cfg(feature = "lanes")]
+pub mod engine;
+#[cfg(feature = "lanes")]
+pub mod lane;
+#[cfg(feature = "lanes")]
+pub mod options;
+#[cfg(feature = "lanes")]
+pub mod packet;
+#[cfg(feature = "lanes")]
+pub mod ports;
 #[cfg(feature = "program")]
 pub mod program;
+#[cfg(feature = "lanes")]
+pub mod rewrite;
+#[cfg(feature = "lanes")]
+pub mod row;
+#[cfg(feature = "lanes")]
+pub mod server;
 pub mod settings;
 #[cfg(feature = "tap")]
 pub mod sys;
+#[cfg(feature = "lanes")]
+pub mod table;
 #[cfg(feature = "tap")]
 pub mod tap;
+#[cfg(feature = "lanes")]
+pub mod worker;

@@ -292,3 +292,34 @@ mod tests {
         }
     }
 }
+
+/// A row to build test cases from.
+#[cfg(test)]
+pub(crate) mod tests_support {
+    use super::*;
+
+    /// A row with nothing known.
+    pub(crate) fn row(port: Port) -> Row {
+        Row {
+            port,
+            leg: Leg::Caller,
+            stream: 0,
+            rtcp_mux: false,
+            tapping: false,
+            call: CallKey(1),
+            call_index: 0,
+            accepts: PayloadTypes::NONE,
+            tapped: PayloadTypes::NONE,
+            source: Source::UNKNOWN,
+            own: Pair { rtp: 0, rtcp: 1 },
+            peer: Pair { rtp: 2, rtcp: 3 },
+            mask: Mask::new(1),
+            rtp: Count::default(),
+            rtcp: Count::default(),
+            last_ns: 0,
+            drops: DropCounters::default(),
+            tap_lost: 0,
+            gap: None,
+        }
+    }
+}

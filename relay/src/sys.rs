@@ -1,3 +1,15 @@
 //! The operating system: the only place beside the tap ring with `unsafe` code.
 
+#[cfg(feature = "lanes")]
+pub mod address;
+#[cfg(feature = "lanes")]
+pub mod clock;
+#[cfg(feature = "lanes")]
+pub mod limits;
+#[cfg(feature = "lanes")]
+pub mod mmsg;
+#[cfg(feature = "lanes")]
+pub mod socket;
 pub mod unix;
+#[cfg(feature = "lanes")]
+pub mod uring;

@@ -16,4 +16,4 @@ mod ring;
 
 pub use handover::{Attachment, Host, TapError, attach};
 pub use record::{Kind, Record};
-pub use ring::{Full, Poisoned, Reader, Writer, create};
+pub use ring::{Full, Handles, Poisoned, Reader, Writer, create};

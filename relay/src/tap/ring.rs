@@ -52,7 +52,18 @@ impl Writer {
     /// Copies a packet into the ring. The reader sees it after [`Self::flush`].
     #[inline]
     pub fn packet(&mut self, record: &Record, bytes: &[u8]) -> Result<(), Full> {
-        self.push(record, bytes, self.memory.capacity() as u64 / EVENT_RESERVE)
+        self.push(record, bytes, self.packet_reserve())
+    }
+
+    /// Whether a packet of this many bytes and a gap record before it would fit for certain.
+    pub fn fits_after_gap(&mut self, bytes: usize) -> bool {
+        // Each of the two could need a filler of nearly its own size.
+        let wanted = 2 * (2 * HEADER + bytes).next_multiple_of(ALIGN) as u64 + self.packet_reserve();
+        !self.poisoned && self.producer.room(self.memory.indices(), wanted).is_ok_and(|room| room >= wanted)
+    }
+
+    const fn packet_reserve(&self) -> u64 {
+        self.memory.capacity() as u64 / EVENT_RESERVE
     }
 
     /// Copies any other record into the ring; may use the reserve that packets leave.

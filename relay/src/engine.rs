@@ -1,0 +1,180 @@
+//! What a worker knows and decides: its rows, its calls, its end of the tap. No sockets, no clock: lanes bring
+//! datagrams and the time, and send what [`Engine::receive`] says.
+//!
+//! Owned by one worker. [`Engine::receive`] allocates nothing, locks nothing, logs nothing.
+
+mod calls;
+mod tapping;
+mod watch;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+
+pub use calls::{NewCall, NewStream};
+use tapping::Tapping;
+
+use crate::call::CallKey;
+use crate::classify::{Verdict, classify};
+use crate::drop_reason::{DropCounters, DropReason};
+use crate::packet::Packet;
+use crate::program::message::{Count, WorkerStats};
+use crate::rewrite::rtcp;
+use crate::sys::clock::Now;
+use crate::table::{Slot, Table};
+use crate::tap::Writer;
+use calls::Call;
+
+/// A packet that is to be sent: what the lane's buffer holds now, up to `length`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outgoing {
+    /// Index of the slot whose socket sends.
+    pub via: u32,
+    /// Where to.
+    pub to: SocketAddr,
+    /// Bytes of the buffer.
+    pub length: usize,
+}
+
+/// A socket for the lane to open.
+#[derive(Debug)]
+pub struct Opening {
+    /// The slot it serves.
+    pub slot: Slot,
+    /// The bound socket.
+    pub socket: OwnedFd,
+}
+
+/// Spans that the engine keeps.
+#[derive(Debug, Clone, Copy)]
+pub struct Spans {
+    /// How long after an offer or answer a source may be learned.
+    pub learn_window_ns: u64,
+    /// After so long without a forwarded packet a call is reported as silent.
+    pub silence_ns: u64,
+}
+
+/// A worker's rows and calls.
+#[derive(Debug)]
+pub struct Engine {
+    table: Table,
+    calls: Vec<Option<Call>>,
+    by_key: HashMap<CallKey, u32>,
+    tapping: Tapping,
+    spans: Spans,
+    forwarded: Count,
+    drops: DropCounters,
+}
+
+impl Engine {
+    /// An engine of `size` slots that taps into `tap`.
+    pub fn new(size: u32, tap: Writer, spans: Spans) -> Self {
+        Self {
+            table: Table::new(size),
+            calls: Vec::new(),
+            by_key: HashMap::new(),
+            tapping: Tapping::new(tap),
+            spans,
+            forwarded: Count::default(),
+            drops: DropCounters::default(),
+        }
+    }
+
+    /// Decides on the datagram `buffer[..length]` that came from `source` to `slot`; rewrites it in place. Some: it is
+    /// to be sent. `buffer` must be longer than the datagram by [`rtcp::SDES`] bytes, or names are left out.
+    #[inline]
+    pub fn receive(&mut self, slot: Slot, source: SocketAddr, buffer: &mut [u8], length: usize, now: Now) -> Option<Outgoing> {
+        match self.forward(slot, source, buffer, length, now) {
+            Ok(out) => Some(out),
+            Err(reason) => {
+                self.dropped(slot, reason);
+                None
+            }
+        }
+    }
+
+    #[inline]
+    fn forward(&mut self, slot: Slot, source: SocketAddr, buffer: &mut [u8], length: usize, now: Now) -> Result<Outgoing, DropReason> {
+        let row = self.table.get(slot).ok_or(DropReason::Stale)?;
+        let datagram = buffer.get_mut(..length).ok_or(DropReason::Oversize)?;
+        let (packet, learn) = match classify(datagram, source, row, now.mono_ns) {
+            Verdict::Forward(packet) => (packet, false),
+            Verdict::Learn(packet) => (packet, true),
+            Verdict::Drop(reason) => return Err(reason),
+        };
+        let (own, peer) = (row.own, row.peer);
+        let peer_rtp = self.table.at(peer.rtp).ok_or(DropReason::NoDestination)?;
+        let via = if packet == Packet::Rtcp && !peer_rtp.rtcp_mux { peer.rtcp } else { peer.rtp };
+        let to = self.table.at(via).and_then(|r| r.source.destination());
+        let heard = peer_rtp.mask;
+        let row = self.table.at_mut(slot.index).ok_or(DropReason::Stale)?;
+        if learn {
+            // Learned even when there is nowhere to forward to yet: the other direction needs it.
+            row.source.learn(source, now.mono_ns);
+        }
+        let to = to.ok_or(DropReason::NoDestination)?;
+        let length = match packet {
+            Packet::Rtp { payload_type } => {
+                if row.tapping && row.tapped.contains(payload_type) {
+                    self.tapping.packet(row, datagram, now);
+                }
+                row.mask.rtp(datagram);
+                row.rtp.packets += 1;
+                row.rtp.bytes += length as u64;
+                length
+            }
+            Packet::Rtcp => {
+                let sent = self.table.at(own.rtp).ok_or(DropReason::NoDestination)?.mask;
+                let rewritten = rtcp::rewrite(buffer, length, &sent, &heard)?;
+                let row = self.table.at_mut(slot.index).ok_or(DropReason::Stale)?;
+                row.rtcp.packets += 1;
+                row.rtcp.bytes += length as u64;
+                rewritten
+            }
+        };
+        if let Some(row) = self.table.at_mut(slot.index) {
+            row.last_ns = now.mono_ns;
+        }
+        self.forwarded.packets += 1;
+        self.forwarded.bytes += length as u64;
+        Ok(Outgoing { via, to, length })
+    }
+
+    /// Counts a packet of `slot` that was not forwarded.
+    pub fn dropped(&mut self, slot: Slot, reason: DropReason) {
+        self.drops.count(reason);
+        if self.table.get(slot).is_some()
+            && let Some(row) = self.table.at_mut(slot.index)
+        {
+            row.drops.count(reason);
+        }
+    }
+
+    /// To be called when a batch is done: the recorder sees what was tapped.
+    #[inline]
+    pub fn batch_done(&mut self) {
+        self.tapping.flush();
+    }
+
+    /// Gives a slot back that the lane has done with.
+    pub fn release(&mut self, slot: Slot) {
+        self.table.release(slot);
+    }
+
+    /// Totals since the start; the lane's own counters are for the caller to add.
+    pub fn stats(&self) -> WorkerStats {
+        WorkerStats {
+            sockets: (self.table.size() - self.table.free()) as u64,
+            forwarded: self.forwarded,
+            drops: self.drops.named().map(|(name, count)| (name.to_owned(), count)).collect(),
+            lane: Vec::new(),
+            tap_records: self.tapping.records(),
+            tap_lost: self.tapping.lost(),
+            tap_backlog: self.tapping.backlog(),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "engine/engine_tests.rs"]
+mod tests;

@@ -1,0 +1,275 @@
+//! Opening, changing and closing calls: the rows that a call has, and what the recorder is told of it.
+
+use std::os::fd::OwnedFd;
+
+use super::{Engine, Opening};
+use crate::call::{CallKey, Leg};
+use crate::drop_reason::DropCounters;
+use crate::program::message::{CallCounters, Count, LegCounters, PayloadTypes, Refusal, Stream};
+use crate::rewrite::Mask;
+use crate::row::{Pair, Port, Row, Source};
+use crate::sys::clock::Now;
+use crate::table::Slot;
+use crate::tap::{Kind, Record};
+
+/// A call to open.
+#[derive(Debug)]
+pub struct NewCall {
+    /// Its key.
+    pub call: CallKey,
+    /// The recorder's label: the call is recorded.
+    pub label: Option<Vec<u8>>,
+    /// Seconds until it is reported as expired; 0 for never.
+    pub max_seconds: u32,
+    /// Its streams.
+    pub streams: Vec<NewStream>,
+}
+
+/// A stream to add to a call.
+#[derive(Debug)]
+pub struct NewStream {
+    /// What was negotiated.
+    pub stream: Stream,
+    /// Bound sockets per leg: RTP, RTCP.
+    pub sockets: [[OwnedFd; 2]; 2],
+    /// A random seed per leg for what is shown instead of the leg's SSRC; used once.
+    pub seeds: [u64; 2],
+}
+
+/// A call that is open.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) key: CallKey,
+    pub(super) opened: Now,
+    pub(super) expires_ns: Option<u64>,
+    /// When its silence was last reported, or it was opened.
+    pub(super) reported_ns: u64,
+    pub(super) recorded: bool,
+    pub(super) paused: bool,
+    pub(super) label: Vec<u8>,
+    /// Per stream and leg: RTP and RTCP slot.
+    pub(super) streams: Vec<[[Slot; 2]; 2]>,
+}
+
+impl Call {
+    pub(super) fn slots(&self) -> impl Iterator<Item = Slot> {
+        self.streams.iter().flatten().flatten().copied()
+    }
+}
+
+impl Engine {
+    /// Opens a call. The lane must open the sockets that come back; if it cannot, [`Self::close`] undoes all.
+    pub fn open(&mut self, new: NewCall, now: Now) -> Result<Vec<Opening>, Refusal> {
+        if self.by_key.contains_key(&new.call) {
+            return Err(Refusal::CallExists);
+        }
+        if self.table.free() < new.streams.len() * 4 {
+            return Err(Refusal::OutOfFiles);
+        }
+        let index = self.calls.iter().position(Option::is_none).unwrap_or(self.calls.len());
+        if index == self.calls.len() {
+            self.calls.push(None);
+        }
+        let call_index = u32::try_from(index).map_err(|_| Refusal::OutOfFiles)?;
+        let mut call = Call {
+            key: new.call,
+            opened: now,
+            expires_ns: (new.max_seconds > 0).then(|| now.mono_ns + u64::from(new.max_seconds) * 1_000_000_000),
+            reported_ns: now.mono_ns,
+            recorded: false,
+            paused: false,
+            label: Vec::new(),
+            streams: Vec::with_capacity(new.streams.len()),
+        };
+        let openings = self.add_streams(&mut call, call_index, new.streams, now);
+        self.label(&mut call, new.label, now);
+        self.by_key.insert(new.call, call_index);
+        if let Some(place) = self.calls.get_mut(index) {
+            *place = Some(call);
+        }
+        Ok(openings)
+    }
+
+    /// Changes a call: `streams` are its existing ones, `added` come behind them.
+    pub fn update(
+        &mut self,
+        key: CallKey,
+        label: Option<Vec<u8>>,
+        streams: &[Stream],
+        added: Vec<NewStream>,
+        now: Now,
+    ) -> Result<Vec<Opening>, Refusal> {
+        let index = *self.by_key.get(&key).ok_or(Refusal::UnknownCall)?;
+        if self.table.free() < added.len() * 4 {
+            return Err(Refusal::OutOfFiles);
+        }
+        let mut call = self.calls.get_mut(index as usize).and_then(Option::take).ok_or(Refusal::UnknownCall)?;
+        for (slots, stream) in call.streams.iter().zip(streams) {
+            for (leg, [rtp, rtcp]) in Leg::BOTH.into_iter().zip(slots) {
+                self.signal(rtp.index, stream, leg, now);
+                self.signal(rtcp.index, stream, leg, now);
+            }
+        }
+        let openings = self.add_streams(&mut call, index, added, now);
+        self.label(&mut call, label, now);
+        if let Some(place) = self.calls.get_mut(index as usize) {
+            *place = Some(call);
+        }
+        Ok(openings)
+    }
+
+    /// Pauses or resumes a recorded call's tap.
+    pub fn pause(&mut self, key: CallKey, paused: bool, now: Now) -> Result<(), Refusal> {
+        let index = *self.by_key.get(&key).ok_or(Refusal::UnknownCall)?;
+        let call = self.calls.get_mut(index as usize).and_then(Option::as_mut).ok_or(Refusal::UnknownCall)?;
+        if call.recorded && call.paused != paused {
+            call.paused = paused;
+            for slot in call.streams.iter().flatten().flatten() {
+                if let Some(row) = self.table.at_mut(slot.index) {
+                    row.tapping = !paused;
+                }
+            }
+            let kind = if paused { Kind::Pause } else { Kind::Resume };
+            self.tapping.event(Record { position: 0, call: key, at_ns: now.wall_ns, kind }, Vec::new());
+        }
+        Ok(())
+    }
+
+    /// Ends a call: its rows are gone at once, its slots when the lane has closed them. Gives the last counters and
+    /// the slots to close.
+    pub fn close(&mut self, key: CallKey, label: Option<Vec<u8>>, now: Now) -> Result<(CallCounters, Vec<Slot>), Refusal> {
+        let counters = self.read(key, now)?;
+        let index = self.by_key.remove(&key).ok_or(Refusal::UnknownCall)?;
+        let call = self.calls.get_mut(index as usize).and_then(Option::take).ok_or(Refusal::UnknownCall)?;
+        for slot in call.slots() {
+            if let Some(mut row) = self.table.clear(slot) {
+                self.tapping.last_gap(&mut row);
+            }
+        }
+        if call.recorded {
+            let record = Record { position: 0, call: key, at_ns: now.wall_ns, kind: Kind::Close };
+            self.tapping.event(record, label.unwrap_or_default());
+        }
+        Ok((counters, call.slots().collect()))
+    }
+
+    /// A call's counters.
+    pub fn read(&self, key: CallKey, now: Now) -> Result<CallCounters, Refusal> {
+        let call = self.by_key.get(&key).and_then(|i| self.calls.get(*i as usize)).and_then(Option::as_ref);
+        let call = call.ok_or(Refusal::UnknownCall)?;
+        let streams = call.streams.iter().map(|legs| legs.map(|pair| self.leg_counters(pair, now))).collect();
+        Ok(CallCounters { opened_ns: call.opened.wall_ns, streams })
+    }
+
+    /// A recorder has attached: every recorded call is told again, so that none is unknown to it.
+    pub fn recorder_attached(&mut self, now: Now) {
+        self.tapping.reader_attached();
+        for call in self.calls.iter().flatten().filter(|c| c.recorded) {
+            let record = Record { position: 0, call: call.key, at_ns: now.wall_ns, kind: Kind::Open };
+            self.tapping.event(record, call.label.clone());
+        }
+    }
+
+    /// Calls open now.
+    pub fn call_count(&self) -> usize {
+        self.by_key.len()
+    }
+
+    fn leg_counters(&self, [rtp, rtcp]: [Slot; 2], now: Now) -> LegCounters {
+        let rows = [rtp, rtcp].map(|s| self.table.get(s));
+        let rows = || rows.iter().flatten();
+        let sum = |count: fn(&Row) -> Count| {
+            rows().map(|r| count(r)).fold(Count::default(), std::ops::Add::add)
+        };
+        let last = rows().map(|r| r.last_ns).max().filter(|ns| *ns > 0);
+        let mut drops: Vec<(String, u64)> = Vec::new();
+        for (name, count) in rows().flat_map(|r| r.drops.named()).filter(|(_, count)| *count > 0) {
+            match drops.iter_mut().find(|(n, _)| n == name) {
+                Some((_, sum)) => *sum += count,
+                None => drops.push((name.to_owned(), count)),
+            }
+        }
+        LegCounters {
+            rtp: sum(|r| r.rtp),
+            rtcp: sum(|r| r.rtcp),
+            settled: self.table.get(rtp).and_then(|r| r.source.settled()),
+            last_packet_ms: last.map(|ns| now.mono_ns.saturating_sub(ns) / 1_000_000),
+            drops,
+            tap_lost: rows().map(|r| r.tap_lost).sum(),
+        }
+    }
+
+    fn add_streams(&mut self, call: &mut Call, call_index: u32, streams: Vec<NewStream>, now: Now) -> Vec<Opening> {
+        let mut openings = Vec::with_capacity(streams.len() * 4);
+        for NewStream { stream, sockets, seeds } in streams {
+            let number = u8::try_from(call.streams.len()).unwrap_or(u8::MAX);
+            let mut slots = Vec::with_capacity(4);
+            for socket in sockets.into_iter().flatten() {
+                // There were enough free slots before the first was taken.
+                let Some(slot) = self.table.take() else { return openings };
+                slots.push(slot);
+                openings.push(Opening { slot, socket });
+            }
+            let [caller_rtp, caller_rtcp, callee_rtp, callee_rtcp] = *slots.as_slice() else { return openings };
+            let legs = [[caller_rtp, caller_rtcp], [callee_rtp, callee_rtcp]];
+            let pairs = legs.map(|[rtp, rtcp]| Pair { rtp: rtp.index, rtcp: rtcp.index });
+            let [caller, callee] = pairs;
+            for ((leg, slots), seed) in Leg::BOTH.into_iter().zip(legs).zip(seeds) {
+                let (own, peer) = if leg == Leg::Caller { (caller, callee) } else { (callee, caller) };
+                for (slot, port) in slots.into_iter().zip([Port::Rtp, Port::Rtcp]) {
+                    self.table.put(slot, Row {
+                        port,
+                        leg,
+                        stream: number,
+                        rtcp_mux: false,
+                        tapping: call.recorded && !call.paused,
+                        call: call.key,
+                        call_index,
+                        accepts: PayloadTypes::NONE,
+                        tapped: PayloadTypes::NONE,
+                        source: Source::UNKNOWN,
+                        own,
+                        peer,
+                        mask: Mask::new(seed),
+                        rtp: Count::default(),
+                        rtcp: Count::default(),
+                        last_ns: 0,
+                        drops: DropCounters::default(),
+                        tap_lost: 0,
+                        gap: None,
+                    });
+                    self.signal(slot.index, &stream, leg, now);
+                }
+            }
+            call.streams.push(legs);
+        }
+        openings
+    }
+
+    /// Tells a row what was negotiated for its leg.
+    fn signal(&mut self, index: u32, stream: &Stream, leg: Leg, now: Now) {
+        let [caller, callee] = stream.legs;
+        let media = if leg == Leg::Caller { caller } else { callee };
+        let Some(row) = self.table.at_mut(index) else { return };
+        let address = media.remote.map(|r| if row.port == Port::Rtp { r.rtp } else { r.rtcp });
+        row.source.signal(address, media.learning, now.mono_ns, self.spans.learn_window_ns);
+        row.accepts = media.accepts;
+        row.tapped = media.tapped;
+        row.rtcp_mux = media.rtcp_mux;
+    }
+
+    fn label(&mut self, call: &mut Call, label: Option<Vec<u8>>, now: Now) {
+        let Some(label) = label else { return };
+        let kind = if call.recorded { Kind::Label } else { Kind::Open };
+        if !call.recorded {
+            call.recorded = true;
+            for slot in call.streams.iter().flatten().flatten() {
+                if let Some(row) = self.table.at_mut(slot.index) {
+                    row.tapping = true;
+                }
+            }
+        }
+        call.label.clone_from(&label);
+        self.tapping.event(Record { position: 0, call: call.key, at_ns: now.wall_ns, kind }, label);
+    }
+}

@@ -1,0 +1,229 @@
+//! The engine without sockets: what is forwarded where, what is tapped, what is reported.
+
+use std::net::{SocketAddr, UdpSocket};
+
+use super::*;
+use crate::call::Leg;
+use crate::program::message::{Event, LegMedia, Learning, PayloadTypes, Refusal, Remote, Stream};
+use crate::tap::{self, Attachment, Host, Kind, Record};
+
+const CALL: CallKey = CallKey(42);
+const SECOND: u64 = 1_000_000_000;
+const SPANS: Spans = Spans { learn_window_ns: 3 * SECOND, silence_ns: 60 * SECOND };
+
+fn at(seconds: u64) -> Now {
+    Now { mono_ns: (1000 + seconds) * SECOND, wall_ns: (5000 + seconds) * SECOND }
+}
+
+fn phone(leg: Leg) -> SocketAddr {
+    ([192, 0, 2, 1 + leg as u8], 4000).into()
+}
+
+fn media(leg: Leg) -> LegMedia {
+    let rtp = phone(leg);
+    LegMedia {
+        remote: Some(Remote { rtp, rtcp: (rtp.ip(), rtp.port() + 1).into() }),
+        accepts: PayloadTypes::NONE.with(8).with(101),
+        tapped: PayloadTypes::NONE.with(8),
+        rtcp_mux: false,
+        learning: Learning::Strict,
+    }
+}
+
+fn stream() -> Stream {
+    Stream { legs: Leg::BOTH.map(media) }
+}
+
+fn new_stream(stream: Stream) -> NewStream {
+    let socket = || UdpSocket::bind("127.0.0.1:0").unwrap().into();
+    NewStream { stream, sockets: [[socket(), socket()], [socket(), socket()]], seeds: [1, 2] }
+}
+
+/// An engine with the tap that a recorder would have attached to.
+struct Rig {
+    engine: Engine,
+    recorder: Attachment,
+    slots: Vec<Slot>,
+    _folder: tempfile::TempDir,
+}
+
+fn rig(label: Option<&[u8]>, stream: Stream) -> Rig {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tap.sock");
+    let (writer, ring) = tap::create(512 * 1024, 1).unwrap();
+    let host = Host::bind(&path, vec![ring], 1).unwrap();
+    std::thread::spawn(move || host.serve(|_| {}));
+    let recorder = tap::attach(&path).unwrap();
+    let mut engine = Engine::new(8, writer, SPANS);
+    let new = NewCall { call: CALL, label: label.map(<[u8]>::to_vec), max_seconds: 100, streams: vec![new_stream(stream)] };
+    let slots = engine.open(new, at(0)).unwrap().into_iter().map(|o| o.slot).collect();
+    Rig { engine, recorder, slots, _folder: folder }
+}
+
+impl Rig {
+    fn slot(&self, leg: Leg) -> Slot {
+        self.slots[leg as usize * 2]
+    }
+
+    fn rtp(&mut self, leg: Leg, payload_type: u8, seconds: u64) -> Option<(Outgoing, Vec<u8>)> {
+        let mut buffer = [0; 200];
+        buffer[..16].copy_from_slice(&[0x80, payload_type, 0, 7, 0, 0, 0, 80, 0, 0, 0, 5, b'a', b'b', b'c', b'd']);
+        let out = self.engine.receive(self.slot(leg), phone(leg), &mut buffer, 16, at(seconds))?;
+        Some((out, buffer[..out.length].to_vec()))
+    }
+
+    fn drops(&self, leg: Leg) -> Vec<(String, u64)> {
+        let counters = self.engine.read(CALL, at(0)).unwrap();
+        counters.streams[0][leg as usize].drops.clone()
+    }
+
+    fn taps(&mut self) -> Vec<(Kind, Vec<u8>)> {
+        self.engine.batch_done();
+        let (mut list, mut payload) = (Vec::new(), Vec::new());
+        let ring = &mut self.recorder.rings[0];
+        while let Some(Record { kind, .. }) = ring.next(&mut payload).unwrap() {
+            list.push((kind, payload.clone()));
+        }
+        ring.commit();
+        list
+    }
+}
+
+#[test]
+fn each_leg_is_sent_to_from_the_port_that_faces_it() {
+    let mut rig = rig(None, stream());
+    for leg in Leg::BOTH {
+        let (out, bytes) = rig.rtp(leg, 8, 1).unwrap();
+        assert_eq!((out.via, out.to), (rig.slot(leg.other()).index, phone(leg.other())));
+        assert_eq!((&bytes[..2], &bytes[12..]), (&[0x80, 8][..], &b"abcd"[..]));
+        assert_ne!(bytes[8..12], [0, 0, 0, 5], "the SSRC is another");
+    }
+    assert!(rig.rtp(Leg::Caller, 9, 1).is_none());
+    assert_eq!(rig.drops(Leg::Caller), [("payload_type".to_owned(), 1)]);
+}
+
+#[test]
+fn rtcp_goes_to_the_rtcp_port_or_to_the_rtp_port_of_a_leg_that_multiplexes() {
+    let report = [0x80_u8, 201, 0, 1, 0, 0, 0, 5];
+    for mux in [false, true] {
+        let mut stream = stream();
+        stream.legs[1].rtcp_mux = mux;
+        let mut rig = rig(None, stream);
+        let mut buffer = [0; 64];
+        buffer[..8].copy_from_slice(&report);
+        let from = (phone(Leg::Caller).ip(), 4001).into();
+        let out = rig.engine.receive(rig.slots[1], from, &mut buffer, 8, at(1)).unwrap();
+        assert_eq!(out.via, rig.slots[if mux { 2 } else { 3 }].index);
+        assert_eq!(out.to.port(), if mux { 4000 } else { 4001 });
+    }
+}
+
+#[test]
+fn before_the_answer_nothing_is_forwarded_and_after_it_everything() {
+    let mut unanswered = stream();
+    unanswered.legs[1] = LegMedia::default();
+    let mut rig = rig(None, unanswered);
+    assert!(rig.rtp(Leg::Caller, 8, 1).is_none());
+    assert!(rig.rtp(Leg::Callee, 8, 1).is_none());
+    assert_eq!(rig.drops(Leg::Caller), [("no_destination".to_owned(), 1)]);
+    rig.engine.update(CALL, None, &[stream()], vec![], at(2)).unwrap();
+    assert!(rig.rtp(Leg::Caller, 8, 3).is_some() && rig.rtp(Leg::Callee, 8, 3).is_some());
+}
+
+#[test]
+fn the_tap_carries_what_was_said_as_it_came_and_no_digits() {
+    let mut rig = rig(Some(b"label"), stream());
+    rig.rtp(Leg::Callee, 8, 1).unwrap();
+    rig.rtp(Leg::Caller, 101, 1).unwrap();
+    rig.engine.pause(CALL, true, at(2)).unwrap();
+    rig.rtp(Leg::Callee, 8, 2).unwrap();
+    rig.engine.pause(CALL, false, at(3)).unwrap();
+    rig.engine.update(CALL, Some(b"answered".to_vec()), &[stream()], vec![], at(3)).unwrap();
+    rig.rtp(Leg::Caller, 8, 3).unwrap();
+    rig.engine.close(CALL, Some(b"ended".to_vec()), at(4)).unwrap();
+    let packet = |leg| Kind::Packet { leg, stream: 0 };
+    let as_it_came = vec![0x80, 8, 0, 7, 0, 0, 0, 80, 0, 0, 0, 5, b'a', b'b', b'c', b'd'];
+    assert_eq!(rig.taps(), [
+        (Kind::Open, b"label".to_vec()),
+        (packet(Leg::Callee), as_it_came.clone()),
+        (Kind::Pause, vec![]),
+        (Kind::Resume, vec![]),
+        (Kind::Label, b"answered".to_vec()),
+        (packet(Leg::Caller), as_it_came),
+        (Kind::Close, b"ended".to_vec()),
+    ]);
+}
+
+#[test]
+fn what_the_ring_could_not_take_is_told_as_a_gap_and_the_close_is_never_lost() {
+    let mut rig = rig(Some(b"label"), stream());
+    let mut sent = 0;
+    while rig.engine.read(CALL, at(0)).unwrap().streams[0][0].tap_lost < 5 {
+        rig.rtp(Leg::Caller, 8, sent).unwrap();
+        sent += 1;
+    }
+    let taped = rig.taps().len() as u64 - 1;
+    assert_eq!(taped + 5, sent, "every packet is in the ring or counted");
+    rig.rtp(Leg::Caller, 8, sent).unwrap();
+    let gap = Kind::Gap { leg: Leg::Caller, stream: 0, packets: 5, since_ns: at(sent - 5).wall_ns };
+    let kinds: Vec<Kind> = rig.taps().into_iter().map(|(kind, _)| kind).collect();
+    assert_eq!(kinds, [gap, Kind::Packet { leg: Leg::Caller, stream: 0 }]);
+
+    while rig.engine.read(CALL, at(0)).unwrap().streams[0][0].tap_lost < 6 {
+        rig.rtp(Leg::Caller, 8, sent).unwrap();
+    }
+    // More labels than the ring's reserve holds: they wait outside of it.
+    for _ in 0..20 {
+        rig.engine.update(CALL, Some(vec![7; 40_000]), &[stream()], vec![], at(sent)).unwrap();
+    }
+    rig.engine.close(CALL, None, at(sent)).unwrap();
+    let mut kinds = Vec::new();
+    while kinds.last() != Some(&Kind::Close) {
+        let more = rig.taps();
+        assert!(!more.is_empty(), "the close never comes: {kinds:?}");
+        kinds.extend(more.into_iter().map(|(kind, _)| kind));
+    }
+    assert_eq!(kinds.iter().filter(|k| **k == Kind::Label).count(), 20);
+    assert_eq!(kinds.iter().filter(|k| matches!(k, Kind::Gap { packets: 1, .. })).count(), 1);
+}
+
+#[test]
+fn a_new_recorder_hears_of_every_recorded_call() {
+    let mut rig = rig(Some(b"label"), stream());
+    assert_eq!(rig.taps().len(), 1);
+    rig.engine.recorder_attached(at(9));
+    assert_eq!(rig.taps(), [(Kind::Open, b"label".to_vec())]);
+}
+
+#[test]
+fn silence_and_the_end_of_time_are_reported_and_repeated() {
+    let mut rig = rig(None, stream());
+    let report = |rig: &mut Rig, seconds| {
+        let mut events = Vec::new();
+        rig.engine.watch(at(seconds), &mut events);
+        events
+    };
+    assert_eq!(report(&mut rig, 59), []);
+    assert_eq!(report(&mut rig, 60), [Event::Silent { call: CALL, seconds: 60 }]);
+    assert_eq!(report(&mut rig, 61), []);
+    rig.rtp(Leg::Caller, 8, 70).unwrap();
+    assert_eq!(report(&mut rig, 120), [Event::Expired { call: CALL }]);
+    assert_eq!(report(&mut rig, 129), []);
+    assert_eq!(report(&mut rig, 130), [Event::Silent { call: CALL, seconds: 60 }, Event::Expired { call: CALL }]);
+}
+
+#[test]
+fn slots_come_back_and_what_does_not_fit_is_refused_whole() {
+    let mut rig = rig(None, stream());
+    let second = |call| NewCall { call, label: None, max_seconds: 0, streams: vec![new_stream(stream())] };
+    assert_eq!(rig.engine.open(second(CALL), at(0)).unwrap_err(), Refusal::CallExists);
+    rig.engine.open(second(CallKey(1)), at(0)).unwrap();
+    assert_eq!(rig.engine.open(second(CallKey(2)), at(0)).unwrap_err(), Refusal::OutOfFiles);
+    let (_, slots) = rig.engine.close(CALL, None, at(1)).unwrap();
+    assert!(rig.rtp(Leg::Caller, 8, 1).is_none(), "its rows are gone at once");
+    assert_eq!(rig.engine.stats().drops.iter().find(|(n, _)| n == "stale"), Some(&("stale".to_owned(), 1)));
+    assert_eq!(rig.engine.open(second(CallKey(2)), at(1)).unwrap_err(), Refusal::OutOfFiles, "its slots are not");
+    slots.into_iter().for_each(|slot| rig.engine.release(slot));
+    rig.engine.open(second(CallKey(2)), at(1)).unwrap();
+    assert!(rig.rtp(Leg::Caller, 8, 1).is_none(), "a late packet of the old call does not reach the new one");
+}

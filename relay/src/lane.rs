@@ -1,0 +1,44 @@
+//! Lanes: ways of executing rows. A lane moves datagrams between sockets and the [`Engine`], which decides.
+//!
+//! Lives on one worker's thread. Slots are opened with a socket and closed in two steps: after [`Lane::close`] the
+//! lane reports the slot once no operation is left on it, and only then may the slot be used again.
+
+mod choice;
+mod mmsg;
+mod uring;
+
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+pub use choice::{Choice, LaneKind, choose};
+pub use mmsg::Mmsg;
+pub use uring::Uring;
+
+use crate::engine::Engine;
+use crate::table::Slot;
+
+/// A way of executing rows.
+pub trait Lane {
+    /// Starts to receive on `socket` for `slot`.
+    fn open(&mut self, slot: Slot, socket: OwnedFd) -> io::Result<()>;
+
+    /// Stops receiving for `slot`; [`Self::turn`] reports it when it is free.
+    fn close(&mut self, slot: Slot) -> io::Result<()>;
+
+    /// Waits until something arrives, the wake-up descriptor is readable, or `timeout` is over; hands every datagram
+    /// to `engine` and sends what it says. Slots that became free are appended to `freed`. True: the wake-up
+    /// descriptor was readable (it is not read here).
+    fn turn(&mut self, engine: &mut Engine, timeout: Duration, freed: &mut Vec<Slot>) -> io::Result<bool>;
+
+    /// Events that hint at trouble, by name.
+    fn counters(&mut self) -> Vec<(&'static str, u64)>;
+}
+
+/// Makes the lane of this kind on the calling thread, for at most `sockets` sockets; `wake` interrupts its waiting.
+pub fn make(kind: LaneKind, sockets: u32, wake: BorrowedFd<'_>) -> io::Result<Box<dyn Lane>> {
+    Ok(match kind {
+        LaneKind::Uring => Box::new(Uring::new(sockets, wake)?),
+        LaneKind::Mmsg => Box::new(Mmsg::new(sockets, wake)?),
+    })
+}

@@ -1,0 +1,170 @@
+//! The fallback lane: epoll, recvmmsg, sendmmsg. For kernels and containers that refuse io_uring.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::buffer::spare_capacity;
+use rustix::event::{Timespec, epoll};
+
+use super::Lane;
+use crate::drop_reason::DropReason;
+use crate::engine::Engine;
+use crate::sys::clock::Now;
+use crate::sys::mmsg::{BATCH, Batch, Outgoing};
+use crate::table::Slot;
+
+const EVENTS: usize = 256;
+/// Batches taken from one socket before the next socket's turn.
+const FAIRNESS: usize = 4;
+const WAKE: u64 = u64::MAX;
+
+#[derive(Debug, Default)]
+struct Counters {
+    receive_errors: u64,
+}
+
+/// The lane.
+pub struct Mmsg {
+    epoll: OwnedFd,
+    sockets: Vec<Option<(Slot, OwnedFd)>>,
+    batch: Batch,
+    events: Vec<epoll::Event>,
+    freed: Vec<Slot>,
+    counters: Counters,
+}
+
+impl std::fmt::Debug for Mmsg {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Mmsg").field("counters", &self.counters).finish_non_exhaustive()
+    }
+}
+
+impl Mmsg {
+    /// Makes the lane for at most `sockets` sockets.
+    pub fn new(sockets: u32, wake: BorrowedFd<'_>) -> io::Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        epoll::add(&epoll, wake, epoll::EventData::new_u64(WAKE), epoll::EventFlags::IN)?;
+        Ok(Self {
+            epoll,
+            sockets: (0..sockets).map(|_| None).collect(),
+            batch: Batch::default(),
+            events: Vec::with_capacity(EVENTS),
+            freed: Vec::with_capacity(sockets as usize),
+            counters: Counters::default(),
+        })
+    }
+
+    /// Receives from the socket at `index` and forwards, up to [`FAIRNESS`] batches.
+    fn serve(&mut self, index: usize, engine: &mut Engine, now: Now) {
+        for _ in 0..FAIRNESS {
+            let Some(Some((slot, socket))) = self.sockets.get(index) else { return };
+            let slot = *slot;
+            let count = match self.batch.receive(socket.as_fd()) {
+                Ok(count) => count,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => {
+                    // An ICMP error of an earlier send is reported once and cleared by this read.
+                    self.counters.receive_errors += 1;
+                    return;
+                }
+            };
+            let mut list = [Outgoing { index: 0, length: 0, to: ([0, 0, 0, 0], 0).into() }; BATCH];
+            let (mut staged, mut via) = (0, 0);
+            for index in 0..count {
+                let out = match self.batch.datagram(index) {
+                    Some((source, bytes, length)) => engine.receive(slot, source, bytes, length, now),
+                    None => {
+                        engine.dropped(slot, DropReason::Oversize);
+                        None
+                    }
+                };
+                let Some(out) = out else { continue };
+                if out.via != via {
+                    self.flush(slot, via, list.get(..staged).unwrap_or_default(), engine);
+                    (staged, via) = (0, out.via);
+                }
+                if let Some(place) = list.get_mut(staged) {
+                    *place = Outgoing { index, length: out.length, to: out.to };
+                    staged += 1;
+                }
+            }
+            self.flush(slot, via, list.get(..staged).unwrap_or_default(), engine);
+            if count < BATCH {
+                return;
+            }
+        }
+    }
+
+    fn flush(&self, slot: Slot, via: u32, mut list: &[Outgoing], engine: &mut Engine) {
+        let Some(Some((_, socket))) = self.sockets.get(via as usize) else {
+            list.iter().for_each(|_| engine.dropped(slot, DropReason::SendFailed));
+            return;
+        };
+        while !list.is_empty() {
+            // What stopped at a refused datagram goes on behind it.
+            let done = match self.batch.send(socket.as_fd(), list) {
+                Ok(sent) if sent > 0 => sent,
+                Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock) => {
+                    list.iter().for_each(|_| engine.dropped(slot, DropReason::SendBlocked));
+                    return;
+                }
+                Ok(_) | Err(_) => {
+                    engine.dropped(slot, DropReason::SendFailed);
+                    1
+                }
+            };
+            list = list.get(done..).unwrap_or_default();
+        }
+    }
+}
+
+impl Lane for Mmsg {
+    fn open(&mut self, slot: Slot, socket: OwnedFd) -> io::Result<()> {
+        let data = epoll::EventData::new_u64(u64::from(slot.index));
+        epoll::add(&self.epoll, &socket, data, epoll::EventFlags::IN)?;
+        if let Some(place) = self.sockets.get_mut(slot.index as usize) {
+            *place = Some((slot, socket));
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, slot: Slot) -> io::Result<()> {
+        if let Some(place) = self.sockets.get_mut(slot.index as usize)
+            && place.as_ref().is_some_and(|(s, _)| *s == slot)
+        {
+            // Closing the descriptor takes it out of the epoll set.
+            *place = None;
+            self.freed.push(slot);
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self, engine: &mut Engine, timeout: Duration, freed: &mut Vec<Slot>) -> io::Result<bool> {
+        let timeout = if self.freed.is_empty() { timeout } else { Duration::ZERO };
+        let timespec = Timespec {
+            tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(timeout.subsec_nanos()),
+        };
+        self.events.clear();
+        match epoll::wait(&self.epoll, spare_capacity(&mut self.events), Some(&timespec)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+        let now = Now::read();
+        let mut woken = false;
+        for event in 0..self.events.len() {
+            match self.events.get(event).map(|e| e.data.u64()) {
+                Some(WAKE) => woken = true,
+                Some(index) => self.serve(usize::try_from(index).unwrap_or(usize::MAX), engine, now),
+                None => {}
+            }
+        }
+        freed.append(&mut self.freed);
+        Ok(woken)
+    }
+
+    fn counters(&mut self) -> Vec<(&'static str, u64)> {
+        vec![("receive_errors", self.counters.receive_errors)]
+    }
+}

@@ -1,0 +1,206 @@
+//! The io_uring lane: one multishot receive per socket, rewrite in place, send from the receive buffer.
+//!
+//! One system call per batch: it submits the batch's sends and waits for the next completions. A receive that ended
+//! (no buffers, an ICMP error, a full completion queue) is armed again after the buffers went back.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+use super::Lane;
+use crate::drop_reason::DropReason;
+use crate::engine::Engine;
+use crate::sys::clock::Now;
+use crate::sys::uring::{Completion, Operation, Ring, Sizes};
+use crate::table::Slot;
+
+const SUBMISSIONS: u32 = 1024;
+const BUFFERS: u16 = 4096;
+/// Completions handled before sends are submitted and the clock is read again.
+const BATCH: usize = 512;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Socket {
+    Absent,
+    Receiving(Slot),
+    /// Its receive ended; it is armed again at the end of the batch.
+    Ended(Slot),
+    /// Cancelled; its last completion has not come yet.
+    Closing(Slot),
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    enobufs: u64,
+    rearmed: u64,
+    receive_errors: u64,
+    stale: u64,
+}
+
+/// The lane. Made and used on one thread.
+#[derive(Debug)]
+pub struct Uring {
+    ring: Ring,
+    sockets: Vec<Socket>,
+    ended: Vec<u32>,
+    freed: Vec<Slot>,
+    wake: RawFd,
+    watching: bool,
+    counters: Counters,
+}
+
+impl Uring {
+    /// Makes the ring for at most `sockets` sockets. Fails where the kernel refuses any part of it.
+    pub fn new(sockets: u32, wake: BorrowedFd<'_>) -> io::Result<Self> {
+        // In flight: a receive per socket, its cancellation, a batch of failed sends; and what one wait may bring.
+        let completions = (sockets * 2 + u32::from(BUFFERS) + SUBMISSIONS).next_power_of_two().min(65_536);
+        let ring = Ring::new(Sizes { files: sockets, submissions: SUBMISSIONS, completions, buffers: BUFFERS })?;
+        Ok(Self {
+            ring,
+            sockets: vec![Socket::Absent; sockets as usize],
+            ended: Vec::with_capacity(sockets as usize),
+            freed: Vec::with_capacity(sockets as usize),
+            wake: wake.as_raw_fd(),
+            watching: false,
+            counters: Counters::default(),
+        })
+    }
+
+    /// Buffers lost to the ring: always 0 between turns.
+    pub fn buffers_missing(&self) -> usize {
+        self.ring.buffers_missing()
+    }
+
+    /// Gives every held buffer back and says how many the kernel does not have: 0.
+    pub fn settle(&mut self) -> io::Result<usize> {
+        self.ring.submit()?;
+        Ok(self.ring.buffers_outstanding())
+    }
+
+    fn complete(&mut self, completion: Completion, engine: &mut Engine, now: Now) -> io::Result<bool> {
+        let Completion { operation, slot, result, more, buffer } = completion;
+        match operation {
+            Operation::Receive => {
+                match (&buffer, result) {
+                    (Some(buffer), Ok(filled)) => match self.ring.datagram(buffer, filled) {
+                        Some((source, bytes, length)) => {
+                            if let Some(out) = engine.receive(slot, source, bytes, length, now) {
+                                self.ring.send(slot, out.via, out.to, buffer, out.length)?;
+                            }
+                        }
+                        None => engine.dropped(slot, DropReason::Oversize),
+                    },
+                    (_, Err(libc::ENOBUFS)) => self.counters.enobufs += 1,
+                    (_, Err(libc::ECANCELED)) => {}
+                    // An ICMP error of an earlier send, or a passing want of memory: counted, never fatal.
+                    (_, Err(_)) => self.counters.receive_errors += 1,
+                    (None, Ok(_)) => {}
+                }
+                buffer.into_iter().for_each(|b| self.ring.hold(b));
+                if !more {
+                    self.receive_ended(slot)?;
+                }
+            }
+            Operation::Send => engine.dropped(slot, match result {
+                Err(libc::EAGAIN | libc::ENOBUFS) => DropReason::SendBlocked,
+                _ => DropReason::SendFailed,
+            }),
+            // Not found: its receive has ended by itself, and that completion frees the slot.
+            Operation::Cancel => {}
+            Operation::Wake => {
+                self.watching &= more;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn receive_ended(&mut self, slot: Slot) -> io::Result<()> {
+        match self.sockets.get_mut(slot.index as usize) {
+            Some(socket) if *socket == Socket::Receiving(slot) => {
+                *socket = Socket::Ended(slot);
+                self.ended.push(slot.index);
+            }
+            Some(socket) if *socket == Socket::Closing(slot) => {
+                *socket = Socket::Absent;
+                self.ring.unregister(slot.index)?;
+                self.freed.push(slot);
+            }
+            _ => self.counters.stale += 1,
+        }
+        Ok(())
+    }
+
+    /// Arms again what ended, after the buffers went back: otherwise it would end at once for want of them.
+    fn rearm(&mut self) -> io::Result<()> {
+        if !self.ended.is_empty() {
+            self.ring.submit()?;
+            while let Some(index) = self.ended.pop() {
+                if let Some(socket) = self.sockets.get_mut(index as usize)
+                    && let Socket::Ended(slot) = *socket
+                {
+                    *socket = Socket::Receiving(slot);
+                    self.ring.receive(slot)?;
+                    self.counters.rearmed += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Lane for Uring {
+    fn open(&mut self, slot: Slot, socket: OwnedFd) -> io::Result<()> {
+        self.ring.register(slot.index, socket.as_fd())?;
+        if let Some(place) = self.sockets.get_mut(slot.index as usize) {
+            *place = Socket::Receiving(slot);
+        }
+        self.ring.receive(slot)
+    }
+
+    fn close(&mut self, slot: Slot) -> io::Result<()> {
+        let Some(socket) = self.sockets.get_mut(slot.index as usize) else { return Ok(()) };
+        match *socket {
+            Socket::Receiving(s) if s == slot => {
+                *socket = Socket::Closing(slot);
+                self.ring.cancel(slot)
+            }
+            Socket::Ended(s) if s == slot => {
+                *socket = Socket::Absent;
+                self.ring.unregister(slot.index)?;
+                self.freed.push(slot);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn turn(&mut self, engine: &mut Engine, timeout: Duration, freed: &mut Vec<Slot>) -> io::Result<bool> {
+        if !self.watching {
+            self.ring.watch(self.wake)?;
+            self.watching = true;
+        }
+        // A slot that is free already is reported without waiting.
+        self.ring.wait(if self.freed.is_empty() { timeout } else { Duration::ZERO })?;
+        let now = Now::read();
+        let mut woken = false;
+        for _ in 0..BATCH {
+            let Some(completion) = self.ring.next() else { break };
+            woken |= self.complete(completion, engine, now)?;
+        }
+        self.rearm()?;
+        freed.append(&mut self.freed);
+        Ok(woken)
+    }
+
+    fn counters(&mut self) -> Vec<(&'static str, u64)> {
+        vec![
+            ("enobufs", self.counters.enobufs),
+            ("rearmed", self.counters.rearmed),
+            ("receive_errors", self.counters.receive_errors),
+            ("stale_completions", self.counters.stale),
+            ("cq_overflow", u64::from(self.ring.overflows())),
+            ("buffers_missing", self.ring.buffers_missing() as u64),
+        ]
+    }
+}

@@ -1,0 +1,32 @@
+//! The relay's section of `pop.toml`.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use crate::lane::Choice;
+use crate::settings::{PortRange, on_this_host, settings};
+
+settings! {
+    /// The media relay.
+    pub struct Options in "relay" {
+        /// Address that media sockets are bound to; an address of this host.
+        address: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST), check on_this_host;
+        /// Address that is told to the parties in SDP, when it differs from `address` (behind a 1:1 NAT); "" for the same.
+        advertised: Option<IpAddr> = None;
+        /// Media ports, first and last. A call takes four for each stream: RTP and RTCP on both sides.
+        ports: PortRange = PortRange { first: 30_000, last: 39_999 };
+        /// How packets are moved: "auto" takes io_uring where the kernel allows it, else "mmsg".
+        lane: Choice = Choice::Auto;
+        /// Worker threads, one per core at most; 0 for as many as there are cores.
+        workers: u16 = 0, check |n: &u16| if *n <= 64 { Ok(()) } else { Err("64 workers at most".into()) };
+        /// Whether each worker stays on a core of its own.
+        pin: bool = true;
+        /// Receive buffer of each media socket, in KiB.
+        receive_buffer_kib: u32 = 256, check |n: &u32| if (8..=65_536).contains(n) { Ok(()) } else { Err("8 to 65536 KiB".into()) };
+        /// Size of each worker's tap ring, in MiB, a power of two: what a recorder that is away for a moment can catch up on.
+        tap_ring_mib: u32 = 64, check |n: &u32| if n.is_power_of_two() && *n <= 4096 { Ok(()) } else { Err("a power of two from 1 to 4096".into()) };
+        /// How long after an offer or answer a leg's source address may be learned, in milliseconds.
+        learn_window_ms: u32 = 3_000;
+        /// After so many seconds without a packet a call is reported to control as silent.
+        silence_seconds: u32 = 60, check |n: &u32| if *n > 0 { Ok(()) } else { Err("1 second at least".into()) };
+    }
+}

@@ -1,0 +1,268 @@
+//! The requests about calls: ports are taken before a worker is asked and given back if it refuses, so that nothing
+//! stays behind from what did not work.
+
+use tokio::sync::oneshot;
+
+use super::{Server, Shared};
+use crate::call::CallKey;
+use crate::engine::{NewCall, NewStream};
+use crate::program::message::{
+    CallCounters, LiveCall, LocalPorts, MAX_LIST, MAX_OPAQUE, MAX_STREAMS, Refusal, Reply, Request, Stats, Stream,
+};
+use crate::sys::clock::Now;
+use crate::worker::{Answer, Command};
+
+/// What the server keeps of a call.
+#[derive(Debug)]
+pub(super) struct Entry {
+    worker: usize,
+    blob: Vec<u8>,
+    opened_ns: u64,
+    recorded: bool,
+    /// RTP ports per stream, facing caller and callee.
+    ports: Vec<[u16; 2]>,
+    /// A command about its streams is under way: the next one must wait for the client to hear of this one.
+    busy: bool,
+}
+
+type Asked = oneshot::Receiver<Result<Answer, Refusal>>;
+
+async fn answered(asked: Asked) -> Result<Answer, Refusal> {
+    asked.await.unwrap_or_else(|_| Err(Refusal::Impossible("the worker is gone".into())))
+}
+
+/// Carries a request out.
+pub(super) async fn handle(server: &Shared, request: Request) -> Result<Reply, Refusal> {
+    match request {
+        Request::Open { call, blob, max_seconds, label, streams } => {
+            let asked = server.borrow_mut().open(call, blob, max_seconds, label, &streams)?;
+            let answer = answered(asked).await;
+            let mut server = server.borrow_mut();
+            match answer {
+                Ok(_) => server.opened(call),
+                Err(refusal) => {
+                    server.forget(call);
+                    Err(refusal)
+                }
+            }
+        }
+        Request::Update { call, blob, label, streams } => {
+            let (asked, added) = server.borrow_mut().update(call, label.clone(), &streams)?;
+            let answer = answered(asked).await;
+            let mut server = server.borrow_mut();
+            server.updated(call, answer, blob, label.is_some(), added)
+        }
+        Request::Tap { call, paused } => {
+            let asked = server.borrow_mut().ask(call, Command::Tap { call, paused })?;
+            answered(asked).await.map(|_| Reply::Done)
+        }
+        Request::Close { call, label } => {
+            opaque(label.as_deref())?;
+            let asked = server.borrow_mut().ask(call, Command::Close { call, label })?;
+            let counters = counters(answered(asked).await?)?;
+            server.borrow_mut().forget(call);
+            Ok(Reply::Closed(counters))
+        }
+        Request::Read { call } => {
+            let asked = server.borrow_mut().ask(call, Command::Read(call))?;
+            Ok(Reply::Counters(counters(answered(asked).await?)?))
+        }
+        Request::List { after } => Ok(Reply::Calls(server.borrow().list(after))),
+        Request::Stats => stats(server).await.map(Reply::Stats),
+        Request::Hello { .. } | Request::Subscribe => Ok(Reply::Done),
+    }
+}
+
+fn counters(answer: Answer) -> Result<CallCounters, Refusal> {
+    match answer {
+        Answer::Counters(counters) => Ok(counters),
+        Answer::Done | Answer::Stats(_) => Err(Refusal::Impossible("the worker answered something else".into())),
+    }
+}
+
+async fn stats(server: &Shared) -> Result<Stats, Refusal> {
+    let (asked, mut stats) = {
+        let mut server = server.borrow_mut();
+        let asked: Vec<Asked> = (0..server.commands.len()).map(|w| server.command(w, Command::Stats)).collect();
+        let mut stats = server.stats.clone();
+        stats.calls = server.calls.len() as u64;
+        stats.pairs_free = server.ports.free() as u64;
+        stats.pairs_total = server.ports.total() as u64;
+        (asked, stats)
+    };
+    for asked in asked {
+        if let Answer::Stats(worker) = answered(asked).await? {
+            stats.workers.push(worker);
+        }
+    }
+    Ok(stats)
+}
+
+fn opaque(bytes: Option<&[u8]>) -> Result<(), Refusal> {
+    match bytes.map_or(0, <[u8]>::len) {
+        length if length > MAX_OPAQUE => {
+            Err(Refusal::Impossible(format!("a blob or label of {length} bytes; the largest is {MAX_OPAQUE}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn stream_count(streams: usize) -> Result<(), Refusal> {
+    if (1..=MAX_STREAMS).contains(&streams) {
+        Ok(())
+    } else {
+        Err(Refusal::Impossible(format!("{streams} streams; a call has 1 to {MAX_STREAMS}")))
+    }
+}
+
+impl Server {
+    fn open(
+        &mut self,
+        call: CallKey,
+        blob: Vec<u8>,
+        max_seconds: u32,
+        label: Option<Vec<u8>>,
+        streams: &[Stream],
+    ) -> Result<Asked, Refusal> {
+        opaque(Some(&blob))?;
+        opaque(label.as_deref())?;
+        stream_count(streams.len())?;
+        if self.calls.contains_key(&call) {
+            return Err(Refusal::CallExists);
+        }
+        let (ports, streams) = self.take_ports(streams)?;
+        let worker = self.load.iter().enumerate().min_by_key(|(_, calls)| **calls).map_or(0, |(index, _)| index);
+        if let Some(load) = self.load.get_mut(worker) {
+            *load += 1;
+        }
+        let recorded = label.is_some();
+        self.calls.insert(call, Entry { worker, blob, opened_ns: Now::read().wall_ns, recorded, ports, busy: true });
+        Ok(self.command(worker, Command::Open(NewCall { call, label, max_seconds, streams })))
+    }
+
+    fn opened(&mut self, call: CallKey) -> Result<Reply, Refusal> {
+        let entry = self.calls.get_mut(&call).ok_or(Refusal::UnknownCall)?;
+        entry.busy = false;
+        Ok(Reply::Opened(local(&entry.ports, self.advertised)))
+    }
+
+    fn update(&mut self, call: CallKey, label: Option<Vec<u8>>, streams: &[Stream]) -> Result<(Asked, Vec<[u16; 2]>), Refusal> {
+        opaque(label.as_deref())?;
+        stream_count(streams.len())?;
+        let entry = self.calls.get_mut(&call).ok_or(Refusal::UnknownCall)?;
+        if entry.busy {
+            return Err(Refusal::Impossible("another change of this call is under way".into()));
+        }
+        let Some((old, new)) = streams.split_at_checked(entry.ports.len()) else {
+            return Err(Refusal::Impossible("streams cannot be taken away from a call".into()));
+        };
+        entry.busy = true;
+        let worker = entry.worker;
+        match self.take_ports(new) {
+            Ok((ports, added)) => {
+                Ok((self.command(worker, Command::Update { call, label, streams: old.to_vec(), added }), ports))
+            }
+            Err(refusal) => {
+                self.calls.entry(call).and_modify(|e| e.busy = false);
+                Err(refusal)
+            }
+        }
+    }
+
+    fn updated(
+        &mut self,
+        call: CallKey,
+        answer: Result<Answer, Refusal>,
+        blob: Option<Vec<u8>>,
+        labelled: bool,
+        added: Vec<[u16; 2]>,
+    ) -> Result<Reply, Refusal> {
+        if let Err(refusal) = answer {
+            added.into_iter().flatten().for_each(|port| self.ports.give(port));
+            if refusal == Refusal::UnknownCall {
+                self.forget(call);
+            } else if let Some(entry) = self.calls.get_mut(&call) {
+                entry.busy = false;
+            }
+            return Err(refusal);
+        }
+        let Some(entry) = self.calls.get_mut(&call) else {
+            added.into_iter().flatten().for_each(|port| self.ports.give(port));
+            return Err(Refusal::UnknownCall);
+        };
+        entry.busy = false;
+        entry.ports.extend(added);
+        entry.recorded |= labelled;
+        if let Some(blob) = blob {
+            opaque(Some(&blob))?;
+            entry.blob = blob;
+        }
+        Ok(Reply::Opened(local(&entry.ports, self.advertised)))
+    }
+
+    /// Binds ports for every stream, or for none.
+    fn take_ports(&mut self, streams: &[Stream]) -> Result<(Vec<[u16; 2]>, Vec<NewStream>), Refusal> {
+        let mut ports: Vec<[u16; 2]> = Vec::with_capacity(streams.len());
+        let mut new = Vec::with_capacity(streams.len());
+        for stream in streams {
+            let taken = self.ports.take().and_then(|caller| match self.ports.take() {
+                Ok(callee) => Ok([caller, callee]),
+                Err(refusal) => {
+                    self.ports.give(caller.rtp);
+                    Err(refusal)
+                }
+            });
+            match taken {
+                Ok([caller, callee]) => {
+                    ports.push([caller.rtp, callee.rtp]);
+                    let seeds = [random(), random()];
+                    new.push(NewStream { stream: *stream, sockets: [caller.sockets, callee.sockets], seeds });
+                }
+                Err(refusal) => {
+                    ports.into_iter().flatten().for_each(|port| self.ports.give(port));
+                    return Err(refusal);
+                }
+            }
+        }
+        Ok((ports, new))
+    }
+
+    fn ask(&mut self, call: CallKey, command: Command) -> Result<Asked, Refusal> {
+        let worker = self.calls.get(&call).ok_or(Refusal::UnknownCall)?.worker;
+        Ok(self.command(worker, command))
+    }
+
+    fn forget(&mut self, call: CallKey) {
+        if let Some(entry) = self.calls.remove(&call) {
+            entry.ports.into_iter().flatten().for_each(|port| self.ports.give(port));
+            if let Some(load) = self.load.get_mut(entry.worker) {
+                *load = load.saturating_sub(1);
+            }
+        }
+    }
+
+    fn list(&self, after: Option<CallKey>) -> Vec<LiveCall> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let from = after.map_or(Unbounded, Excluded);
+        let entries = self.calls.range((from, Unbounded)).filter(|(_, e)| !e.busy || !e.ports.is_empty());
+        entries
+            .take(MAX_LIST)
+            .map(|(call, entry)| LiveCall {
+                call: *call,
+                blob: entry.blob.clone(),
+                opened_ns: entry.opened_ns,
+                recorded: entry.recorded,
+                ports: local(&entry.ports, self.advertised),
+            })
+            .collect()
+    }
+}
+
+fn local(ports: &[[u16; 2]], address: std::net::IpAddr) -> Vec<[LocalPorts; 2]> {
+    ports.iter().map(|legs| legs.map(|rtp| LocalPorts { address, rtp, rtcp: rtp + 1 })).collect()
+}
+
+fn random() -> u64 {
+    // The system's generator does not fail on Linux after boot; a zero seed would only repeat itself.
+    getrandom::u64().unwrap_or(0)
+}

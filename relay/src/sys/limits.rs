@@ -1,0 +1,30 @@
+//! What the process may use, and what a privilege would add.
+
+use std::io;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Descriptors that the process needs beside media sockets.
+pub const OWN_FILES: u64 = 64;
+/// Descriptors for 4,000 calls of one stream.
+const PLENTY: u64 = 16_000 + OWN_FILES;
+
+/// Raises the soft limit of open files to the hard one: how many files may be open.
+pub fn raise_open_files() -> io::Result<u64> {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
+    Ok(limit.maximum.unwrap_or(1 << 20).min(1 << 20))
+}
+
+/// What is missing for full service, one sentence each; nothing of it is needed to run.
+pub fn missing(files: u64) -> Vec<String> {
+    let mut list = Vec::new();
+    if files < PLENTY {
+        list.push(format!("at most {files} open files: room for {} calls; raise the hard limit (ulimit -Hn) for more", files / 4));
+    }
+    let limit = std::fs::read_to_string("/proc/sys/net/core/rmem_max").ok().and_then(|t| t.trim().parse::<u64>().ok());
+    if let Some(limit) = limit.filter(|l| *l < 256 * 1024) {
+        list.push(format!("socket buffers are limited to {limit} bytes (net.core.rmem_max): bursts may be lost"));
+    }
+    list
+}

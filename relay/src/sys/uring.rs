@@ -1,0 +1,302 @@
+//! A worker's io_uring: single issuer, deferred task work, registered files, one provided-buffer ring.
+//!
+//! Used by one thread, the one that made it. What the kernel may read or write while an operation is in flight
+//! (buffers, the message header, destination addresses) is owned by [`Ring`] and unmapped only after the ring is
+//! closed. Sends run inside [`Ring::submit`] (`MSG_DONTWAIT`), so a buffer goes back right after it.
+
+mod buffers;
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::time::Duration;
+
+use io_uring::types::{Fixed, SubmitArgs, Timespec};
+use io_uring::{IoUring, cqueue, opcode, squeue};
+
+use self::buffers::Buffers;
+use super::address::{self, RawAddress};
+use crate::table::Slot;
+
+const BUFFER_GROUP: u16 = 0;
+/// What a multishot receive writes before the datagram: `io_uring_recvmsg_out`, then the source address.
+const PREFIX: usize = 16 + address::MAX;
+/// Bytes of a buffer that the kernel may not fill, for what rewriting may append.
+const SPARE: usize = 64;
+
+/// How large a ring is.
+#[derive(Debug, Clone, Copy)]
+pub struct Sizes {
+    /// Registered files: the most sockets.
+    pub files: u32,
+    /// Submission queue entries, a power of two: the most sends per batch.
+    pub submissions: u32,
+    /// Completion queue entries, a power of two: at least the operations in flight.
+    pub completions: u32,
+    /// Receive buffers, a power of two up to 32,768.
+    pub buffers: u16,
+}
+
+/// What an operation is, in its `user_data`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Operation {
+    /// Multishot receive of a slot's socket.
+    Receive = 1,
+    /// A send; the slot is the row that the packet came from.
+    Send = 2,
+    /// Cancellation of a slot's receive.
+    Cancel = 3,
+    /// The wake-up descriptor became readable.
+    Wake = 4,
+}
+
+/// A completion.
+#[derive(Debug)]
+pub struct Completion {
+    /// What completed.
+    pub operation: Operation,
+    /// For which slot.
+    pub slot: Slot,
+    /// The operation's result; the error is an `errno`.
+    pub result: Result<u32, i32>,
+    /// The multishot goes on.
+    pub more: bool,
+    /// The buffer that it filled: to be given to [`Ring::hold`].
+    pub buffer: Option<Held>,
+}
+
+/// A receive buffer that the kernel has given us. Not `Clone`: it goes back exactly once.
+#[derive(Debug)]
+#[must_use = "a buffer that is not held is lost to the ring"]
+pub struct Held(u16);
+
+/// The ring. Dropped in order: the ring is closed before its memory goes.
+pub struct Ring {
+    uring: IoUring,
+    buffers: Buffers,
+    header: Box<libc::msghdr>,
+    addresses: Box<[RawAddress]>,
+    staged: usize,
+    held: Vec<u16>,
+}
+
+impl std::fmt::Debug for Ring {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ring").field("buffers", &self.buffers).finish_non_exhaustive()
+    }
+}
+
+impl Ring {
+    /// Makes a ring on the calling thread, which alone may use it.
+    pub fn new(sizes: Sizes) -> io::Result<Self> {
+        let mut uring: IoUring = IoUring::builder()
+            .setup_single_issuer()
+            .setup_defer_taskrun()
+            .setup_submit_all()
+            .setup_no_sqarray()
+            .setup_cqsize(sizes.completions)
+            .build(sizes.submissions)?;
+        uring.submitter().register_ring_fd()?;
+        uring.submitter().register_files_sparse(sizes.files)?;
+        let buffers = Buffers::new(sizes.buffers)?;
+        // SAFETY: the entries are mapped, page-aligned, and live until after the ring is closed (order of fields).
+        unsafe {
+            let entries = buffers.entries().as_ptr() as u64;
+            uring.submitter().register_buf_ring_with_flags(entries, sizes.buffers, BUFFER_GROUP, 0)?;
+        }
+        // SAFETY: all zeroes is a valid, empty msghdr.
+        let mut header: Box<libc::msghdr> = Box::new(unsafe { std::mem::zeroed() });
+        header.msg_namelen = address::MAX as u32;
+        let depth = uring.submission().capacity();
+        Ok(Self {
+            uring,
+            buffers,
+            header,
+            addresses: vec![RawAddress::EMPTY; depth].into_boxed_slice(),
+            staged: 0,
+            held: Vec::with_capacity(usize::from(sizes.buffers)),
+        })
+    }
+
+    /// Puts a socket into the table of registered files; the caller's descriptor may be closed after it.
+    pub fn register(&mut self, index: u32, socket: BorrowedFd<'_>) -> io::Result<()> {
+        self.uring.submitter().register_files_update(index, &[socket.as_raw_fd()]).map(drop)
+    }
+
+    /// Takes a socket out of the table; the kernel closes it when no operation uses it any more.
+    pub fn unregister(&mut self, index: u32) -> io::Result<()> {
+        self.uring.submitter().register_files_update(index, &[-1]).map(drop)
+    }
+
+    /// Arms the multishot receive of a slot's socket.
+    pub fn receive(&mut self, slot: Slot) -> io::Result<()> {
+        let entry = opcode::RecvMsgMulti::new(Fixed(slot.index), &raw const *self.header, BUFFER_GROUP).build();
+        self.push(entry.user_data(tag(Operation::Receive, slot)))
+    }
+
+    /// Ends the multishot receive of a slot's socket: its last completion follows.
+    pub fn cancel(&mut self, slot: Slot) -> io::Result<()> {
+        let entry = opcode::AsyncCancel::new(tag(Operation::Receive, slot)).build();
+        self.push(entry.user_data(tag(Operation::Cancel, slot)).flags(squeue::Flags::SKIP_SUCCESS))
+    }
+
+    /// Reports, until told otherwise, when `fd` becomes readable.
+    pub fn watch(&mut self, fd: RawFd) -> io::Result<()> {
+        let entry = opcode::PollAdd::new(io_uring::types::Fd(fd), libc::POLLIN as u32).multi(true).build();
+        self.push(entry.user_data(tag(Operation::Wake, Slot { index: 0, generation: 0 })))
+    }
+
+    /// Sends `length` bytes of the datagram in `buffer` through the socket at `via`. Completes only if it fails,
+    /// under `slot`.
+    #[inline]
+    pub fn send(&mut self, slot: Slot, via: u32, to: SocketAddr, buffer: &Held, length: usize) -> io::Result<()> {
+        if self.staged == self.addresses.len() {
+            self.submit()?;
+        }
+        let Some(address) = self.addresses.get_mut(self.staged) else { return Ok(()) };
+        *address = RawAddress::from(to);
+        let Some(bytes) = self.buffers.bytes(buffer.0).get(PREFIX..PREFIX + length) else { return Ok(()) };
+        let entry = opcode::Send::new(Fixed(via), bytes.as_ptr(), u32::try_from(length).unwrap_or(0))
+            .dest_addr(address.as_ptr().cast())
+            .dest_addr_len(u16::try_from(address.length()).unwrap_or(0).into())
+            .flags(libc::MSG_DONTWAIT)
+            .build();
+        self.staged += 1;
+        self.push(entry.user_data(tag(Operation::Send, slot)).flags(squeue::Flags::SKIP_SUCCESS))
+    }
+
+    /// The datagram that a receive left in `buffer`, of which the completion said `filled`: source, the buffer from
+    /// the datagram's first byte on (longer than the datagram), and its length. None when it did not fit.
+    #[inline]
+    pub fn datagram(&mut self, buffer: &Held, filled: u32) -> Option<(SocketAddr, &mut [u8], usize)> {
+        let (head, body) = self.buffers.bytes_mut(buffer.0).split_at_mut_checked(PREFIX)?;
+        let (out, name) = head.split_first_chunk::<16>()?;
+        // struct io_uring_recvmsg_out: namelen, controllen, payloadlen, flags, each 32 bits.
+        let [n0, n1, n2, n3, _, _, _, _, p0, p1, p2, p3, f0, f1, f2, f3] = *out;
+        let name_length = u32::from_ne_bytes([n0, n1, n2, n3]) as usize;
+        let length = u32::from_ne_bytes([p0, p1, p2, p3]) as usize;
+        let truncated = i32::from_ne_bytes([f0, f1, f2, f3]) & libc::MSG_TRUNC != 0;
+        let source = address::parse(name.get(..name_length)?)?;
+        (!truncated && PREFIX + length <= filled as usize).then_some((source, body, length))
+    }
+
+    /// Takes a buffer back, to be given to the kernel again once what was submitted from it is done.
+    #[inline]
+    pub fn hold(&mut self, buffer: Held) {
+        self.held.push(buffer.0);
+    }
+
+    /// Submits what is queued, runs the sends, and returns the held buffers.
+    pub fn submit(&mut self) -> io::Result<()> {
+        while !self.uring.submission().is_empty() {
+            match self.uring.submit() {
+                Ok(_) => {}
+                Err(e) if retry(&e) => {}
+                Err(e) => return Err(e),
+            }
+        }
+        self.give_back();
+        Ok(())
+    }
+
+    /// Submits what is queued and waits for a completion, at most `timeout`; then returns the held buffers.
+    pub fn wait(&mut self, timeout: Duration) -> io::Result<()> {
+        let timespec = Timespec::from(timeout);
+        let args = SubmitArgs::new().timespec(&timespec);
+        match self.uring.submitter().submit_with_args(1, &args) {
+            Ok(_) => {}
+            Err(e) if retry(&e) || e.raw_os_error() == Some(libc::ETIME) => {}
+            Err(e) => return Err(e),
+        }
+        self.submit()
+    }
+
+    /// The next completion that is there, if any.
+    #[inline]
+    pub fn next(&mut self) -> Option<Completion> {
+        loop {
+            let entry = self.uring.completion().next()?;
+            let buffer = cqueue::buffer_select(entry.flags()).map(|id| {
+                self.buffers.taken(id);
+                Held(id)
+            });
+            let result = u32::try_from(entry.result()).map_err(|_| -entry.result());
+            let more = cqueue::more(entry.flags());
+            let Some((operation, slot)) = untag(entry.user_data()) else {
+                // Nothing of ours has such a tag; its buffer still goes back.
+                buffer.into_iter().for_each(|b| self.hold(b));
+                continue;
+            };
+            return Some(Completion { operation, slot, result, more, buffer });
+        }
+    }
+
+    /// Buffers that are neither with the kernel nor held: lost. Always 0 between batches.
+    pub fn buffers_missing(&self) -> usize {
+        self.buffers.outstanding().saturating_sub(self.held.len())
+    }
+
+    /// Buffers that the kernel does not have now.
+    pub fn buffers_outstanding(&self) -> usize {
+        self.buffers.outstanding()
+    }
+
+    /// Completions that did not fit into their queue so far.
+    pub fn overflows(&mut self) -> u32 {
+        self.uring.completion().overflow()
+    }
+
+    fn push(&mut self, entry: squeue::Entry) -> io::Result<()> {
+        if self.uring.submission().is_full() {
+            self.submit()?;
+        }
+        // SAFETY: what the entry points to (buffers, header, addresses) is owned by this ring and stays in place; a
+        // send's buffer and address are used again only after `submit` has run it.
+        unsafe { self.uring.submission().push(&entry) }.map_err(|_| io::Error::other("the submission queue is full"))
+    }
+
+    fn give_back(&mut self) {
+        self.staged = 0;
+        for id in self.held.drain(..) {
+            self.buffers.give(id, SPARE);
+        }
+        self.buffers.publish();
+    }
+}
+
+/// The kernel asks to come again after completions were taken, or a signal came.
+fn retry(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINTR | libc::EBUSY | libc::EAGAIN))
+}
+
+fn tag(operation: Operation, slot: Slot) -> u64 {
+    u64::from(operation as u8) << 56 | u64::from(slot.generation & 0x00ff_ffff) << 32 | u64::from(slot.index)
+}
+
+fn untag(user_data: u64) -> Option<(Operation, Slot)> {
+    let [i0, i1, i2, i3, g0, g1, g2, operation] = user_data.to_le_bytes();
+    let operation = match operation {
+        1 => Operation::Receive,
+        2 => Operation::Send,
+        3 => Operation::Cancel,
+        4 => Operation::Wake,
+        _ => return None,
+    };
+    let index = u32::from_le_bytes([i0, i1, i2, i3]);
+    Some((operation, Slot { index, generation: u32::from_le_bytes([g0, g1, g2, 0]) }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_says_which_tenant_of_which_slot() {
+        let slot = Slot { index: u32::MAX - 1, generation: 0x00ab_cdef };
+        for operation in [Operation::Receive, Operation::Send, Operation::Cancel, Operation::Wake] {
+            assert_eq!(untag(tag(operation, slot)), Some((operation, slot)));
+        }
+        assert_eq!(untag(0), None);
+    }
+}

@@ -1,0 +1,271 @@
+//! A worker: one thread on one core, with one lane and one engine. It turns the lane, and applies commands between
+//! batches; the server talks to it through two rings and two wake-ups, so nothing is shared and nothing waits.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use ringbuf::HeapRb;
+use ringbuf::traits::{Consumer, Producer, Split};
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::thread::{CpuSet, sched_setaffinity};
+use tokio::sync::Notify;
+
+use crate::call::CallKey;
+use crate::engine::{Engine, NewCall, NewStream, Opening, Spans};
+use crate::lane::{self, Lane, LaneKind};
+use crate::program::message::{CallCounters, Event, Refusal, Stream, WorkerStats};
+use crate::sys::clock::Now;
+use crate::table::Slot;
+use crate::tap::Writer;
+
+/// Commands and answers under way at most.
+const RING: usize = 1024;
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// What the server asks of a worker.
+#[derive(Debug)]
+pub enum Command {
+    /// Open a call.
+    Open(NewCall),
+    /// Change a call.
+    Update {
+        /// Which.
+        call: CallKey,
+        /// New label.
+        label: Option<Vec<u8>>,
+        /// State of the streams that it has.
+        streams: Vec<Stream>,
+        /// Streams to add.
+        added: Vec<NewStream>,
+    },
+    /// Pause or resume a call's tap.
+    Tap {
+        /// Which.
+        call: CallKey,
+        /// Pause.
+        paused: bool,
+    },
+    /// End a call.
+    Close {
+        /// Which.
+        call: CallKey,
+        /// Last label.
+        label: Option<Vec<u8>>,
+    },
+    /// Read a call's counters.
+    Read(CallKey),
+    /// Read the worker's totals.
+    Stats,
+    /// A recorder attached to the tap.
+    RecorderAttached,
+}
+
+/// What a worker answers.
+#[derive(Debug)]
+pub enum Answer {
+    /// Done.
+    Done,
+    /// A call's counters (after `Read` and `Close`).
+    Counters(CallCounters),
+    /// The worker's totals.
+    Stats(WorkerStats),
+}
+
+/// What comes back from a worker.
+#[derive(Debug)]
+pub enum Report {
+    /// The answer to the command with this ticket.
+    Answer(u64, Result<Answer, Refusal>),
+    /// Something happened.
+    Event(Event),
+}
+
+/// The server's end of a worker.
+pub struct Handle {
+    commands: ringbuf::HeapProd<(u64, Command)>,
+    wake: OwnedFd,
+    /// What the worker reports; readable when `bell` rings.
+    pub reports: ringbuf::HeapCons<Report>,
+    /// Rings when there are reports.
+    pub bell: Arc<Notify>,
+}
+
+impl std::fmt::Debug for Handle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Handle").finish_non_exhaustive()
+    }
+}
+
+impl Handle {
+    /// Sends a command; its answer comes as a report with the same ticket. False: the ring is full, nothing was sent.
+    pub fn send(&mut self, ticket: u64, command: Command) -> bool {
+        let sent = self.commands.try_push((ticket, command)).is_ok();
+        if sent {
+            // It can only fail when it rings already.
+            let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
+        }
+        sent
+    }
+}
+
+/// What a worker is made of.
+#[derive(Debug)]
+pub struct Plan {
+    /// From 0.
+    pub index: usize,
+    /// The core to stay on.
+    pub core: Option<usize>,
+    /// Its lane.
+    pub lane: LaneKind,
+    /// Most sockets.
+    pub sockets: u32,
+    /// Its end of its tap ring.
+    pub tap: Writer,
+    /// Spans.
+    pub spans: Spans,
+}
+
+/// Starts a worker on a thread of its own. Returns when its lane is made, with what pinning said.
+pub fn start(plan: Plan) -> io::Result<(Handle, io::Result<()>)> {
+    let (commands, command_end) = HeapRb::new(RING).split();
+    let (report_end, reports) = HeapRb::new(RING).split();
+    let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+    let wake_end = wake.try_clone()?;
+    let bell = Arc::new(Notify::new());
+    let bell_end = Arc::clone(&bell);
+    let (ready, started) = mpsc::channel();
+    std::thread::Builder::new().name(format!("worker-{}", plan.index)).spawn(move || {
+        let pinned = pin(plan.core);
+        // A ring belongs to the thread that makes it.
+        match lane::make(plan.lane, plan.sockets, wake_end.as_fd()) {
+            Err(e) => drop(ready.send(Err(e))),
+            Ok(lane) => {
+                let engine = Engine::new(plan.sockets, plan.tap, plan.spans);
+                drop(ready.send(Ok(pinned)));
+                let mut worker = Worker { lane, engine, commands: command_end, reports: report_end, bell: bell_end, freed: Vec::new(), undelivered: Vec::new() };
+                if let Err(e) = worker.run(&wake_end) {
+                    // Without its lane a worker forwards nothing: better to end, and be started again by whoever
+                    // watches the process, than to look alive.
+                    tracing::error!("worker {} cannot go on: {e}", plan.index);
+                    std::process::exit(1);
+                }
+            }
+        }
+    })?;
+    let pinned = started.recv().map_err(|_| io::Error::other("the worker's thread ended"))??;
+    Ok((Handle { commands, wake, reports, bell }, pinned))
+}
+
+fn pin(core: Option<usize>) -> io::Result<()> {
+    let Some(core) = core else { return Ok(()) };
+    let mut set = CpuSet::new();
+    set.set(core);
+    Ok(sched_setaffinity(None, &set)?)
+}
+
+struct Worker {
+    lane: Box<dyn Lane>,
+    engine: Engine,
+    commands: ringbuf::HeapCons<(u64, Command)>,
+    reports: ringbuf::HeapProd<Report>,
+    bell: Arc<Notify>,
+    freed: Vec<Slot>,
+    /// Reports that found their ring full.
+    undelivered: Vec<Report>,
+}
+
+impl Worker {
+    fn run(&mut self, wake: &OwnedFd) -> io::Result<()> {
+        let mut next_watch = Now::read().mono_ns + SECOND_NS;
+        let mut events = Vec::new();
+        loop {
+            let woken = self.lane.turn(&mut self.engine, Duration::from_millis(250), &mut self.freed)?;
+            self.freed.drain(..).for_each(|slot| self.engine.release(slot));
+            if woken {
+                let _ = rustix::io::read(wake, &mut [0_u8; 8]);
+                while let Some((ticket, command)) = self.commands.try_pop() {
+                    let answer = self.apply(command, Now::read())?;
+                    self.report(Report::Answer(ticket, answer));
+                }
+            }
+            self.engine.batch_done();
+            let now = Now::read();
+            if now.mono_ns >= next_watch {
+                next_watch = now.mono_ns + SECOND_NS;
+                self.engine.watch(now, &mut events);
+                events.drain(..).map(Report::Event).collect::<Vec<_>>().into_iter().for_each(|r| self.report(r));
+            }
+            if !self.undelivered.is_empty() {
+                std::mem::take(&mut self.undelivered).into_iter().for_each(|r| self.report(r));
+            }
+        }
+    }
+
+    /// Carries a command out. The outer error is the lane's: the worker cannot go on.
+    fn apply(&mut self, command: Command, now: Now) -> io::Result<Result<Answer, Refusal>> {
+        Ok(match command {
+            Command::Open(new) => {
+                let call = new.call;
+                match self.engine.open(new, now) {
+                    Ok(openings) => self.open_sockets(call, openings, now)?,
+                    Err(refusal) => Err(refusal),
+                }
+            }
+            Command::Update { call, label, streams, added } => {
+                match self.engine.update(call, label, &streams, added, now) {
+                    Ok(openings) => self.open_sockets(call, openings, now)?,
+                    Err(refusal) => Err(refusal),
+                }
+            }
+            Command::Tap { call, paused } => self.engine.pause(call, paused, now).map(|()| Answer::Done),
+            Command::Close { call, label } => match self.engine.close(call, label, now) {
+                Ok((counters, slots)) => {
+                    for slot in slots {
+                        self.lane.close(slot)?;
+                    }
+                    Ok(Answer::Counters(counters))
+                }
+                Err(refusal) => Err(refusal),
+            },
+            Command::Read(call) => self.engine.read(call, now).map(Answer::Counters),
+            Command::Stats => {
+                let mut stats = self.engine.stats();
+                stats.lane = self.lane.counters().into_iter().map(|(n, c)| (n.to_owned(), c)).collect();
+                Ok(Answer::Stats(stats))
+            }
+            Command::RecorderAttached => {
+                self.engine.recorder_attached(now);
+                Ok(Answer::Done)
+            }
+        })
+    }
+
+    /// Gives new sockets to the lane. If it refuses one, the whole call is undone, since half a call helps nobody; the
+    /// answer is that the call is unknown now.
+    fn open_sockets(&mut self, call: CallKey, openings: Vec<Opening>, now: Now) -> io::Result<Result<Answer, Refusal>> {
+        let mut refused = None;
+        for Opening { slot, socket } in openings {
+            match refused {
+                None => refused = self.lane.open(slot, socket).err(),
+                Some(_) => self.freed.push(slot),
+            }
+        }
+        let Some(error) = refused else { return Ok(Ok(Answer::Done)) };
+        tracing::error!(%call, "the lane refused a socket: {error}");
+        if let Ok((_, slots)) = self.engine.close(call, None, now) {
+            for slot in slots {
+                self.lane.close(slot)?;
+            }
+        }
+        Ok(Err(Refusal::UnknownCall))
+    }
+
+    fn report(&mut self, report: Report) {
+        if let Err(report) = self.reports.try_push(report) {
+            self.undelivered.push(report);
+        }
+        self.bell.notify_one();
+    }
+}
