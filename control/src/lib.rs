@@ -10,7 +10,9 @@
 pub mod call;
 pub mod city;
 pub mod directory;
+pub mod http;
 pub mod live;
+pub mod masking;
 pub mod metrics;
 pub mod moment;
 pub mod name;
@@ -22,4 +24,5 @@ pub mod sdp;
 pub mod secret;
 pub mod settings;
 pub mod store;
+pub mod token;
 pub mod trip;

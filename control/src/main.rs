@@ -1,2 +1,112 @@
-//! Entry point.
-fn main() {}
+//! `bauta-control`: numbers masked, the SIP proxy answered, the relay programmed.
+
+#![forbid(unsafe_code)]
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use control::http::{self, Api};
+use control::live::{LiveCalls, NoCalls};
+use control::masking::Masking;
+use control::moment::Moment;
+use control::secret::Keys;
+use control::settings::ControlSettings;
+use control::store::Store;
+use control::store::sqlite::Sqlite;
+use control::token::Tokens;
+use relay::settings::{File, Section};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// How often trips that are over are forgotten and erased.
+const SWEEP: Duration = Duration::from_secs(10);
+
+/// Masks numbers, answers the SIP proxy, programs the relay.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// State directory: database, keys, tokens, archives, sockets.
+    #[arg(long, default_value = "var")]
+    state: PathBuf,
+    /// Settings file; pop.toml in the current directory when there is one, else all defaults.
+    #[arg(long)]
+    config: Option<PathBuf>,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+    let settings = ControlSettings::read(&File::open(arguments.config.as_deref())?)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(run(&arguments.state, settings))
+}
+
+async fn run(state: &Path, settings: ControlSettings) -> Result<()> {
+    std::fs::create_dir_all(state)
+        .with_context(|| format!("make the state directory {}", state.display()))?;
+    let keys = Arc::new(Keys::open_or_make(state)?);
+    let tokens = Arc::new(Tokens::open_or_make(state)?);
+    let database = state.join("bauta.db");
+    let store: Arc<dyn Store> = Arc::new(
+        Sqlite::open(&database, Arc::clone(&keys)).with_context(|| format!("open {}", database.display()))?,
+    );
+    let masking = Arc::new(
+        Masking::load(store, keys, &settings.sip_host, Moment::now())
+            .await
+            .with_context(|| format!("load trips from {}", database.display()))?,
+    );
+    let live = start_calls(state, &settings, &masking);
+    let listener = TcpListener::bind(settings.http)
+        .await
+        .with_context(|| format!("serve HTTP on {} (control.http in pop.toml)", settings.http))?;
+    let api = Api {
+        masking: Arc::clone(&masking),
+        live,
+        tokens,
+        state: state.to_owned(),
+        body_limit: usize::try_from(settings.http_body_limit)?,
+    };
+    tracing::info!(http = %settings.http, state = %state.display(), "control serves");
+    let sweeper = tokio::spawn(sweep(masking));
+    http::serve(listener, api, stopped()?).await.context("HTTP server")?;
+    sweeper.abort();
+    tracing::info!("control stops; calls go on in the relay");
+    Ok(())
+}
+
+/// Starts the calls half: the connection to the relay and the NG server.
+fn start_calls(_state: &Path, _settings: &ControlSettings, _masking: &Arc<Masking>) -> Arc<dyn LiveCalls> {
+    Arc::new(NoCalls)
+}
+
+async fn sweep(masking: Arc<Masking>) {
+    let mut every = tokio::time::interval(SWEEP);
+    loop {
+        every.tick().await;
+        masking.sweep(Moment::now()).await;
+    }
+}
+
+/// Ready on SIGTERM or SIGINT.
+fn stopped() -> Result<impl Future<Output = ()> + Send + 'static> {
+    let mut term = signal(SignalKind::terminate())?;
+    let mut int = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+    })
+}

@@ -308,8 +308,7 @@ impl TripRequest {
 
     /// What was asked for, in one fixed spelling, so that a repeated request is known as the same.
     fn content(&self) -> Zeroizing<String> {
-        let mut text = Zeroizing::new(String::with_capacity(160));
-        text.push_str(&format!(
+        let mut text = Zeroizing::new(format!(
             "{}|{:?}|{:?}|{:?}|{:?}",
             self.city, self.record, self.expires_in, self.grace, self.max_seconds
         ));

@@ -59,8 +59,9 @@ impl Reason {
     pub const fn sip_code(self) -> u16 {
         match self {
             Self::Malformed => 400,
-            Self::TripEnded | Self::UnknownCaller => 403,
-            Self::NoTrip => 404,
+            Self::TripEnded => 403,
+            // The same for both: a stranger does not learn which numbers are in use.
+            Self::NoTrip | Self::UnknownCaller => 404,
             Self::Withheld => 433,
         }
     }
@@ -148,22 +149,22 @@ fn decide_key(key: &Key, host: &str, now: Moment) -> Decision {
     if !trip.life.connects(now) {
         return Decision::Reject(Reason::TripEnded);
     }
-    let (caller, callee) = trip.sides(key.party);
+    let (from, to) = trip.sides(key.party);
     // The host goes to the callee: it must not be a way to send a number along.
-    if [&caller.phone, &callee.phone].iter().any(|phone| tells(host, phone)) {
+    if [&from.phone, &to.phone].iter().any(|phone| tells(host, phone)) {
         return Decision::Reject(Reason::Malformed);
     }
     Decision::Connect(Connect {
         routed: Routed {
             trip: trip.id.clone(),
             city: trip.city.clone(),
-            caller_role: caller.role.clone(),
-            callee_role: callee.role.clone(),
+            caller_role: from.role.clone(),
+            callee_role: to.role.clone(),
             record: trip.record,
             max_seconds: trip.max_seconds,
         },
-        callee: callee.phone.clone(),
-        shown: callee.dial,
+        callee: to.phone.clone(),
+        shown: to.dial,
         host: host.to_owned(),
     })
 }

@@ -175,7 +175,7 @@ impl Store for Sqlite {
     }
 
     fn ping(&self) -> Later<'_, Result<(), StoreError>> {
-        self.run(|db, _| Ok(db.query_row("SELECT 1", [], |_| Ok(())).map_err(StoreError::from)?))
+        self.run(|db, _| db.query_row("SELECT 1", [], |_| Ok(())).map_err(StoreError::from))
     }
 }
 

@@ -159,8 +159,8 @@ fn a_restart_keeps_trips_and_recordings() {
 
     let store = place.open();
     let later = NOW.plus(20);
-    assert_eq!(wait(store.load(later)).unwrap().trips, [trip.clone()]);
-    assert_eq!(wait(store.recordings(trip.id.clone())).unwrap(), [recording.clone()]);
+    assert_eq!(wait(store.load(later)).unwrap().trips, std::slice::from_ref(&trip));
+    assert_eq!(wait(store.recordings(trip.id.clone())).unwrap(), std::slice::from_ref(&recording));
     assert_eq!(wait(store.recording(recording.id)).unwrap(), Some(recording));
     assert_eq!(wait(store.recording(Uuid::now_v7())).unwrap(), None);
     let lookup = place.keys.lookup(&phone(1));

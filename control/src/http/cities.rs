@@ -1,0 +1,42 @@
+//! `/v1/cities`: for the operator.
+
+use std::collections::BTreeMap;
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde_json::json;
+
+use super::Api;
+use super::body::{Json, json};
+use super::problem::Problem;
+use crate::city::CityPlan;
+use crate::name::City;
+
+/// `PUT /v1/cities/{city}`: 201 for a new city, 200 when it replaces one. Answers the plan as it holds now.
+pub(super) async fn put(
+    State(api): State<Api>,
+    Path(city): Path<String>,
+    Json(plan): Json<CityPlan>,
+) -> Result<Response, Problem> {
+    let name = City::new(&city).map_err(|e| Problem::invalid(e.to_string()))?;
+    let new = api.masking.put_city(name.clone(), plan.clone()).await?;
+    tracing::info!(city = %name, numbers = plan.numbers.len(), new, "city");
+    Ok(json(if new { StatusCode::CREATED } else { StatusCode::OK }, &plan))
+}
+
+/// `GET /v1/cities/{city}`.
+pub(super) async fn read(State(api): State<Api>, Path(city): Path<String>) -> Result<Response, Problem> {
+    let directory = api.masking.directory();
+    let plan = City::new(&city).ok().and_then(|name| directory.city(&name));
+    let plan = plan.ok_or_else(|| Problem::not_found("there is no such city"))?;
+    Ok(json(StatusCode::OK, plan.as_ref()))
+}
+
+/// `GET /v1/cities`: every city by its name.
+pub(super) async fn list(State(api): State<Api>) -> Response {
+    let directory = api.masking.directory();
+    let cities: BTreeMap<_, _> =
+        directory.cities().map(|(name, plan)| (name.as_str(), plan.as_ref())).collect();
+    json(StatusCode::OK, &json!({ "cities": cities }))
+}

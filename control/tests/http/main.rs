@@ -1,0 +1,6 @@
+//! The HTTP API over real sockets: every route, its token, its mistakes; and that no number leaves by any of them.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+mod leaks;
+mod routes;
+mod server;

@@ -1,0 +1,297 @@
+//! Every route, its token and its mistakes.
+
+use std::sync::Arc;
+
+use control::live::CallSummary;
+use control::moment::Moment;
+use control::name::TripId;
+use control::store::RecordingEntry;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::server::{Calls, DRIVER, PASSENGER, Server, wish};
+
+#[test]
+fn a_trip_lives_over_the_api() {
+    let server = Server::start(Calls::default());
+    server.city(4);
+    let made = server.trip("T-1001");
+    assert_eq!((&made["trip"], &made["state"]), (&json!("T-1001"), &json!("active")));
+    let (driver, passenger) = (&made["parties"][0], &made["parties"][1]);
+    assert_eq!((&driver["role"], &passenger["role"]), (&json!("driver"), &json!("passenger")));
+    assert_ne!(driver["dial"], passenger["dial"]);
+    assert_eq!(driver["pin"].as_str().unwrap().len(), 5);
+    assert_eq!(server.ask("POST", "/v1/trips", "business", &wish("T-1001")).expect(200), made, "idempotent");
+
+    let mut other = wish("T-1001");
+    other["record"] = json!(false);
+    let problem =
+        server.ask("POST", "/v1/trips", "business", &other).problem(409, "exists with other content");
+    assert_eq!(problem["type"], "urn:bauta:problem:trip_exists");
+
+    let read = server.ask("GET", "/v1/trips/T-1001", "business", &Value::Null).expect(200);
+    assert_eq!(
+        (&read["parties"], &read["max_seconds"], &read["calls"]),
+        (&made["parties"], &json!(1800), &json!(0))
+    );
+
+    let longer =
+        server.ask("PATCH", "/v1/trips/T-1001", "business", &json!({"expires_in": 9000})).expect(200);
+    assert!(longer["expires_at"].as_str() > made["expires_at"].as_str());
+    assert!(longer["version"].as_u64() > made["version"].as_u64());
+
+    let (from, to) =
+        (format!("sip:{DRIVER}@caller.example"), format!("sip:{}@pop", driver["dial"].as_str().unwrap()));
+    let connect = server.route(&from, &to);
+    assert_eq!(connect["routes"][0]["uri"], format!("sip:{PASSENGER}@pop"));
+    assert!(!connect.to_string().contains("caller.example"));
+
+    for _ in 0..2 {
+        let closed = server.ask("POST", "/v1/trips/T-1001/close", "business", &json!({})).expect(200);
+        assert_eq!(closed["state"], "grace");
+        assert!(closed["closed_at"].is_string());
+    }
+    let rejected = server.route(&from, &to);
+    let want = json!({"decision": "reject", "sip_code": 403, "reason": "trip_ended"});
+    assert_eq!((&rejected["routes"], &rejected["bauta"]), (&json!([]), &want));
+    let extend = server.ask("PATCH", "/v1/trips/T-1001", "business", &json!({"expires_in": 9}));
+    extend.problem(409, "has ended");
+    server.ask("GET", "/v1/trips/T-7", "business", &Value::Null).problem(404, "no such trip");
+    server.ask("POST", "/v1/trips/T-7/close", "business", &Value::Null).problem(404, "no trip T-7");
+}
+
+#[test]
+fn refusals_of_a_route_name_their_reason() {
+    let server = Server::start(Calls::default());
+    server.city(3);
+    let made = server.trip("T-1");
+    let dial = format!("sip:{}@pop", made["parties"][0]["dial"].as_str().unwrap());
+    for (from, to, code, reason) in [
+        ("sip:+447700900009@x", dial.as_str(), 404, "unknown_caller"),
+        ("sip:anonymous@anonymous.invalid", &dial, 433, "withheld"),
+        ("sip:+447700900001@x", "sip:+442079999999@pop", 404, "no_trip"),
+        ("sip:+447700900001@x", &dial.replace("sip:", "tel:").replace("@pop", ""), 400, "malformed"),
+    ] {
+        let reply = server.route(from, to);
+        assert_eq!(reply["bauta"], json!({"decision": "reject", "sip_code": code, "reason": reason}));
+        assert_eq!(reply["routes"], json!([]));
+    }
+    let metrics = server.send("GET", "/metrics", None, "").1;
+    for line in [
+        "bauta_route_decisions_total{decision=\"reject\",reason=\"withheld\"} 1\n",
+        "bauta_route_decisions_total{decision=\"connect\",reason=\"none\"} 0\n",
+        "bauta_trips{state=\"active\"} 1\n",
+        "bauta_trip_creations_total{outcome=\"new\"} 1\n",
+        "bauta_pool_numbers{city=\"london\"} 3\n",
+    ] {
+        assert!(metrics.contains(line), "{line}{metrics}");
+    }
+}
+
+#[test]
+fn a_token_opens_its_own_routes_only() {
+    let server = Server::start(Calls::default());
+    let routes = [
+        ("business", "POST", "/v1/trips"),
+        ("business", "GET", "/v1/trips"),
+        ("business", "GET", "/v1/trips/T"),
+        ("business", "PATCH", "/v1/trips/T"),
+        ("business", "POST", "/v1/trips/T/close"),
+        ("proxy", "POST", "/v1/route"),
+        ("dispute", "GET", "/v1/recordings?trip=T"),
+        ("dispute", "GET", "/v1/recordings/00000000-0000-0000-0000-000000000000"),
+        ("dispute", "GET", "/v1/recordings/00000000-0000-0000-0000-000000000000/audio"),
+        ("operator", "GET", "/v1/cities"),
+        ("operator", "GET", "/v1/cities/x"),
+        ("operator", "PUT", "/v1/cities/x"),
+        ("operator", "GET", "/v1/calls"),
+        ("operator", "GET", "/v1/calls/00000000-0000-0000-0000-000000000000"),
+    ];
+    for (scope, method, path) in routes {
+        for token in [None, Some(""), Some("0".repeat(64).as_str())] {
+            let reply = server.send(method, path, token, "").expect(401);
+            assert_eq!(reply["detail"], "", "a 401 says nothing");
+        }
+        for other in ["business", "proxy", "dispute", "operator"] {
+            let status = server.send(method, path, Some(&server.token(other)), "").0;
+            assert_eq!(status == 403, other != scope, "{other} on {method} {path}: {status}");
+            assert_ne!(status, 401);
+        }
+    }
+    assert_eq!(server.send("GET", "/healthz", None, "").0, 200);
+    server.send("GET", "/v2", None, "").problem(404, "no such route");
+    server.send("DELETE", "/healthz", None, "").problem(405, "method");
+}
+
+#[test]
+fn bad_bodies_are_explained_without_repeating_numbers() {
+    let server = Server::start(Calls::default());
+    server.city(3);
+    let token = server.token("business");
+    let with = |change: fn(&mut Value)| {
+        let mut body = wish("T");
+        change(&mut body);
+        body.to_string()
+    };
+    for (body, part) in [
+        (String::new(), "EOF"),
+        ("{".into(), "EOF"),
+        ("[]".into(), "invalid"),
+        ("\u{1}\u{2}".into(), "expected value"),
+        (format!("{{\"{DRIVER}\":1}}"), "unknown field `+…`"),
+        (format!("{{\"expires_in\":\"{DRIVER}\"}}"), "expected u32"),
+        (with(|b| b["expires_in"] = json!(0)), "expires_in must be from 1 to 2592000 seconds"),
+        (with(|b| b["trip"] = json!("T-0900001")), "last seven digits of the driver's phone"),
+        (with(|b| b["trip"] = json!("../x")), "a trip id must be"),
+        (with(|b| b["city"] = json!("leeds")), "there is no city leeds"),
+        (with(|b| b["parties"][0]["phone"] = json!("07700900001")), "phone of the driver"),
+        (with(|b| b["parties"][0]["phone"] = json!("+442079460001")), "pool's own numbers"),
+        (with(|b| b["parties"][0]["role"] = json!("passenger")), "both parties have the role"),
+        (with(|b| b["parties"] = json!([])), "two parties"),
+        (with(|b| b["recrod"] = json!(true)), "unknown field `recrod`"),
+    ] {
+        server.send("POST", "/v1/trips", Some(&token), &body).problem(400, part);
+    }
+    server.send("POST", "/v1/trips", Some(&token), &" ".repeat(5_000)).problem(413, "too large");
+    server.ask("POST", "/v1/route", "proxy", &json!({"from": DRIVER, "to": "x"})).problem(400, "call_id");
+    server.ask("PATCH", "/v1/trips/T", "business", &json!({"expires_in": -1})).problem(400, "u32");
+    let plan = json!({"country": "44", "numbers": ["+4920794600"]});
+    server.ask("PUT", "/v1/cities/x", "operator", &plan).problem(400, "country code +44");
+    server.ask("PUT", "/v1/cities/X", "operator", &plan).problem(400, "city name");
+    server.ask("GET", "/v1/trips?limit=0", "business", &Value::Null).problem(400, "limit");
+    server.ask("GET", "/v1/trips?state=gone", "business", &Value::Null).problem(400, "gone");
+}
+
+#[test]
+fn a_full_pool_says_how_many_numbers_are_enough() {
+    let server = Server::start(Calls::default());
+    server.city(2);
+    server.trip("T-1");
+    server.trip("T-2");
+    let problem =
+        server.ask("POST", "/v1/trips", "business", &wish("T-3")).problem(409, "3 numbers would be enough");
+    assert_eq!(
+        (&problem["numbers"], &problem["numbers_enough"], &problem["city"]),
+        (&json!(2), &json!(3), &json!("london"))
+    );
+    server.city(3);
+    server.trip("T-3");
+}
+
+#[test]
+fn lists_come_in_pages() {
+    let server = Server::start(Calls::default());
+    server.city(9);
+    for n in 1..=5 {
+        server.trip(&format!("T-{n}"));
+    }
+    let page =
+        |query: &str| server.ask("GET", &format!("/v1/trips{query}"), "business", &Value::Null).expect(200);
+    let ids = |page: &Value| {
+        page["trips"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|t| t["trip"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    let first = page("?limit=3");
+    assert_eq!(
+        (ids(&first), &first["next"]),
+        (vec!["T-1".into(), "T-2".into(), "T-3".into()], &json!("T-3"))
+    );
+    let second = page("?limit=3&after=T-3");
+    assert_eq!((ids(&second), &second["next"]), (vec!["T-4".into(), "T-5".into()], &Value::Null));
+    server.ask("POST", "/v1/trips/T-2/close", "business", &Value::Null).expect(200);
+    assert_eq!(ids(&page("?state=grace&city=london")), ["T-2"]);
+    assert_eq!(ids(&page("?city=leeds")), Vec::<String>::new());
+}
+
+#[test]
+fn a_restart_keeps_everything() {
+    let mut server = Server::start(Calls::default());
+    server.city(3);
+    let made = server.trip("T-1");
+    server.stop();
+    let server = Server::over(Arc::clone(&server.folder), Calls::default());
+    let read = server.ask("GET", "/v1/trips/T-1", "business", &Value::Null).expect(200);
+    assert_eq!((&read["parties"], &read["version"]), (&made["parties"], &made["version"]));
+    let dial = made["parties"][1]["dial"].as_str().unwrap();
+    let connect = server.route(&format!("sip:{PASSENGER}@x"), &format!("sip:{dial}@pop"));
+    assert_eq!(connect["bauta"]["caller"], "passenger");
+    let cities = server.ask("GET", "/v1/cities", "operator", &Value::Null).expect(200);
+    assert_eq!(cities["cities"]["london"]["max_seconds"], 1800);
+}
+
+#[test]
+fn a_recording_is_found_by_its_trip_and_read_when_archived() {
+    let calls = Calls::default();
+    let (trip, id, live) = (TripId::new("T-1").unwrap(), Uuid::now_v7(), Uuid::now_v7());
+    calls.calls.lock().unwrap().push(CallSummary {
+        id: live,
+        state: "answered",
+        since: Moment::from_unix(0),
+        trip: Some(trip.clone()),
+        city: None,
+        caller: None,
+        callee: None,
+        recording: true,
+    });
+    let server = Server::start(calls);
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    for (second, id) in (0..).zip([id, live]) {
+        let entry = RecordingEntry {
+            id,
+            trip: Some(trip.clone()),
+            call: [0; 16],
+            started_at: Moment::from_unix(second),
+        };
+        runtime.block_on(server.store.recording_started(entry)).unwrap();
+    }
+    let get = |path: &str| server.ask("GET", &format!("/v1/recordings{path}"), "dispute", &Value::Null);
+    let listed = |n: usize| get("?trip=T-1").expect(200)["recordings"][n]["state"].clone();
+    assert_eq!((listed(0), listed(1)), (json!("encoding"), json!("recording")));
+    assert_eq!(get(&format!("/{live}")).expect(200)["state"], "recording");
+    get(&format!("/{id}/audio")).problem(409, "not finished");
+    get(&format!("/{live}/audio")).problem(409, "in progress");
+    for unknown in [Uuid::now_v7().to_string(), Uuid::nil().to_string(), "..%2F..%2Fkeys".into()] {
+        get(&format!("/{unknown}")).problem(404, "no such recording");
+        get(&format!("/{unknown}/audio")).problem(404, "no such recording");
+    }
+    get("").problem(400, "trip");
+
+    let folder = recorder::archive::folder(server.state(), id).unwrap();
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("audio.opus"), b"OggS").unwrap();
+    get(&format!("/{id}/audio")).problem(409, "not finished");
+    std::fs::write(folder.join("manifest.json"), b"{\"version\":1}").unwrap();
+    assert_eq!(listed(0), json!("archived"));
+    assert_eq!(get(&format!("/{id}")).expect(200), json!({"version": 1}));
+    let audio = get(&format!("/{id}/audio"));
+    assert_eq!((audio.0, audio.1.as_str()), (200, "OggS"));
+
+    let calls = server.ask("GET", "/v1/calls", "operator", &Value::Null).expect(200);
+    assert_eq!(calls["calls"][0]["trip"], "T-1");
+    let call = server.ask("GET", &format!("/v1/calls/{live}"), "operator", &Value::Null).expect(200);
+    assert_eq!(call["lane"], "uring");
+    server.ask("GET", &format!("/v1/calls/{id}"), "operator", &Value::Null).problem(404, "no such call");
+}
+
+#[test]
+fn readiness_follows_the_relay_and_metrics_take_the_recorders_in() {
+    let server = Server::start(Calls::default());
+    let body = server.send("GET", "/readyz", None, "").expect(503);
+    assert_eq!((&body["ready"], &body["store"]["ok"]), (&json!(false), &json!(true)));
+    let server = Server::start(Calls { connected: true, ..Calls::default() });
+    let body = server.send("GET", "/readyz", None, "").expect(200);
+    assert_eq!(
+        (&body["relay"]["lane"], &body["relay"]["recorder_attached"]),
+        (&json!("uring"), &json!(false))
+    );
+    assert!(body["relay"]["lane_reason"].is_string());
+
+    std::fs::create_dir_all(server.state().join("run")).unwrap();
+    std::fs::write(server.state().join("run/recorder.metrics"), "bauta_recorder_spools 2").unwrap();
+    let metrics = server.send("GET", "/metrics", None, "").1;
+    assert!(metrics.contains("\nbauta_calls 0\nbauta_recorder_spools 2\n"), "{metrics}");
+}

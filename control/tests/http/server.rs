@@ -1,0 +1,179 @@
+//! A server on a real socket, over a state directory of its own.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use control::http::{Api, serve};
+use control::live::{CallDetail, CallSummary, Later, LiveCalls, RelayFacts};
+use control::masking::Masking;
+use control::moment::Moment;
+use control::name::TripId;
+use control::secret::Keys;
+use control::store::Store;
+use control::store::sqlite::Sqlite;
+use control::token::Tokens;
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+pub const DRIVER: &str = "+447700900001";
+pub const PASSENGER: &str = "+447700900002";
+
+/// A calls half that says what the test wants.
+#[derive(Default)]
+pub struct Calls {
+    pub calls: Mutex<Vec<CallSummary>>,
+    pub connected: bool,
+}
+
+impl LiveCalls for Calls {
+    fn list(&self) -> Vec<CallSummary> {
+        self.calls.lock().unwrap().clone()
+    }
+    fn get(&self, id: Uuid) -> Later<'_, Option<CallDetail>> {
+        let call = self.list().into_iter().find(|c| c.id == id);
+        let detail = call.map(|summary| CallDetail { summary, lane: "uring".into(), streams: Vec::new() });
+        Box::pin(std::future::ready(detail))
+    }
+    fn in_progress(&self, trip: &TripId) -> usize {
+        self.list().iter().filter(|c| c.trip.as_ref() == Some(trip)).count()
+    }
+    fn relay(&self) -> RelayFacts {
+        RelayFacts {
+            connected: self.connected,
+            lane: Some("uring".into()),
+            lane_reason: Some("all its operations are there".into()),
+            ..RelayFacts::default()
+        }
+    }
+    fn metrics(&self) -> Later<'_, String> {
+        Box::pin(std::future::ready("bauta_calls 0\n".into()))
+    }
+}
+
+/// A server on a thread of its own, and what the test needs of it.
+pub struct Server {
+    address: SocketAddr,
+    pub folder: Arc<tempfile::TempDir>,
+    pub store: Arc<dyn Store>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+/// Status and body.
+pub struct Reply(pub u16, pub String);
+
+impl Reply {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.1).unwrap_or_else(|e| panic!("{e}: {}", self.1))
+    }
+
+    #[track_caller]
+    pub fn expect(&self, status: u16) -> Value {
+        assert_eq!(self.0, status, "{}", self.1);
+        self.json()
+    }
+
+    #[track_caller]
+    pub fn problem(&self, status: u16, part: &str) -> Value {
+        let body = self.expect(status);
+        assert_eq!(body["status"], status);
+        assert!(body["type"].as_str().unwrap().starts_with("urn:bauta:problem:"));
+        assert!(body["detail"].as_str().unwrap().contains(part), "{body}");
+        for number in [DRIVER, PASSENGER] {
+            assert!(!self.1.contains(&number[6..]), "{body}");
+        }
+        body
+    }
+}
+
+impl Server {
+    pub fn start(calls: Calls) -> Self {
+        Self::over(Arc::new(tempfile::tempdir().unwrap()), calls)
+    }
+
+    pub fn over(folder: Arc<tempfile::TempDir>, calls: Calls) -> Self {
+        let state = folder.path().to_owned();
+        let keys = Arc::new(Keys::open_or_make(&state).unwrap());
+        let tokens = Arc::new(Tokens::open_or_make(&state).unwrap());
+        let store: Arc<dyn Store> =
+            Arc::new(Sqlite::open(&state.join("bauta.db"), Arc::clone(&keys)).unwrap());
+        let kept = Arc::clone(&store);
+        let (stop, stopped) = oneshot::channel();
+        let (tell, told) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let masking = Arc::new(Masking::load(store, keys, "", Moment::now()).await.unwrap());
+                let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+                tell.send(listener.local_addr().unwrap()).unwrap();
+                let api = Api { masking, live: Arc::new(calls), tokens, state, body_limit: 4096 };
+                serve(listener, api, async { drop(stopped.await) }).await.unwrap();
+            });
+        });
+        Self { address: told.recv().unwrap(), folder, store: kept, stop: Some(stop), thread: Some(thread) }
+    }
+
+    pub fn state(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn token(&self, scope: &str) -> String {
+        std::fs::read_to_string(self.state().join("tokens").join(scope)).unwrap().trim().to_owned()
+    }
+
+    pub fn send(&self, method: &str, path: &str, token: Option<&str>, body: &str) -> Reply {
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .allow_non_standard_methods(true)
+            .build()
+            .into();
+        let mut request =
+            ureq::http::Request::builder().method(method).uri(format!("http://{}{path}", self.address));
+        if let Some(token) = token {
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        let mut response = agent.run(request.body(body.to_owned()).unwrap()).unwrap();
+        assert_eq!(response.headers()["cache-control"], "no-store");
+        Reply(response.status().as_u16(), response.body_mut().read_to_string().unwrap())
+    }
+
+    pub fn ask(&self, method: &str, path: &str, scope: &str, body: &Value) -> Reply {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        self.send(method, path, Some(&self.token(scope)), &body)
+    }
+
+    pub fn city(&self, numbers: u32) {
+        let numbers: Vec<_> = (1..=numbers).map(|n| format!("+44207946{n:04}")).collect();
+        let plan = json!({"country": "44", "numbers": numbers, "max_seconds": 1800});
+        assert!(self.ask("PUT", "/v1/cities/london", "operator", &plan).0 < 300);
+    }
+
+    pub fn trip(&self, id: &str) -> Value {
+        self.ask("POST", "/v1/trips", "business", &wish(id)).expect(201)
+    }
+
+    pub fn route(&self, from: &str, to: &str) -> Value {
+        let question = json!({"call_id": "c1", "from": from, "to": to, "trunk": "carrier-a"});
+        self.ask("POST", "/v1/route", "proxy", &question).expect(200)
+    }
+
+    pub fn stop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+pub fn wish(id: &str) -> Value {
+    json!({"trip": id, "city": "london", "record": true, "expires_in": 7200, "grace": 86400, "parties": [
+        {"role": "driver", "phone": DRIVER}, {"role": "passenger", "phone": PASSENGER}]})
+}
