@@ -9,11 +9,19 @@
 
 pub mod archive;
 #[cfg(feature = "capture")]
+pub mod archiver;
+#[cfg(feature = "capture")]
+pub mod capture;
+#[cfg(feature = "capture")]
 pub mod codec;
 #[cfg(feature = "capture")]
 pub mod encode;
 pub mod label;
 pub mod manifest;
+#[cfg(feature = "capture")]
+pub mod metrics;
+#[cfg(feature = "capture")]
+pub mod settings;
 pub mod spool;
 #[cfg(feature = "capture")]
 pub mod timeline;

@@ -1,0 +1,276 @@
+//! The calls being captured: which record goes to which spool, and which was there already.
+//!
+//! Pure: records in, bytes to append out. Owned by the capture thread.
+
+use std::collections::HashMap;
+
+use bytes::BytesMut;
+use relay::call::{CallKey, Leg};
+use relay::tap::{Kind, Record};
+use uuid::Uuid;
+
+use super::Recovered;
+use crate::label::Label;
+use crate::metrics::{self, Metrics};
+use crate::spool::{self, Event, EventKind, Origin, Packet, Side};
+
+/// Why a call was closed whose relay process ended: the manifest's `ended`.
+pub const RELAY_LOST: &str = "relay_lost";
+
+/// A spool's name within this process: recording ids are control's and may come twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SpoolId(pub u64);
+
+/// Bytes to append to a spool.
+#[derive(Debug)]
+pub struct Append {
+    /// Which.
+    pub spool: SpoolId,
+    /// What its file is to be called.
+    pub name: Uuid,
+    /// Where in the file they belong. Writing them again does no harm.
+    pub offset: u64,
+    /// The bytes: whole blocks.
+    pub bytes: BytesMut,
+}
+
+/// A call's name: unique within its relay process.
+type Key = (u64, CallKey);
+
+/// All calls being captured.
+#[derive(Debug, Default)]
+pub struct Calls {
+    live: HashMap<Key, Call>,
+    /// Calls whose spool is closed, with ring and last position: a ring may show their records once more.
+    finished: HashMap<Key, (u32, u64)>,
+    /// Calls with bytes to write.
+    dirty: Vec<Key>,
+    /// Calls that are closed as soon as what was taken is written.
+    closing: Vec<Key>,
+    /// Buffers to use again.
+    spare: Vec<BytesMut>,
+    /// Spools so far.
+    spools: u64,
+}
+
+/// One of them.
+#[derive(Debug)]
+struct Call {
+    spool: SpoolId,
+    /// The recording's id, as far as it was known when the spool was opened.
+    name: Uuid,
+    origin: Origin,
+    /// Position of the last record in the spool.
+    last: u64,
+    /// Length of the spool, with what is on its way to it.
+    length: u64,
+    pending: BytesMut,
+    /// Packets that the tap lost since the last packet, by side.
+    dropped: [u64; 2],
+    label: Option<Label>,
+}
+
+impl Calls {
+    /// Goes on with what a recorder before this one left; spools get their ids in the order given.
+    pub fn recovered(spools: &[Recovered]) -> Self {
+        let mut calls = Self::default();
+        for spool in spools {
+            let id = calls.next_id();
+            let key = (spool.origin.epoch, CallKey(spool.origin.call));
+            if spool.closed {
+                calls.finished.insert(key, (spool.origin.ring, spool.last));
+                continue;
+            }
+            let mut call = Call::new(id, spool.name, spool.origin, spool.last);
+            call.length = spool.length;
+            (call.dropped, call.label) = (spool.dropped, spool.label.clone());
+            let note =
+                (spool.cut > 0).then(|| format!("{} bytes of an unfinished write were cut", spool.cut));
+            call.event(spool.last_ns, EventKind::Continued, None, note);
+            calls.dirty.push(key);
+            calls.live.insert(key, call);
+        }
+        calls
+    }
+
+    fn next_id(&mut self) -> SpoolId {
+        self.spools += 1;
+        SpoolId(self.spools - 1)
+    }
+
+    /// Calls being captured now.
+    pub fn count(&self) -> usize {
+        self.live.len()
+    }
+
+    /// Takes the next record of a ring.
+    pub fn take(&mut self, epoch: u64, ring: u32, record: &Record, payload: &[u8], counters: &Metrics) {
+        let key = (epoch, record.call);
+        let seen = |(of, last): (u32, u64)| of == ring && record.position <= last;
+        if self.finished.get(&key).is_some_and(|f| seen(*f)) {
+            return;
+        }
+        let known = self.live.get(&key).map(|c| (c.origin.ring, c.last));
+        if known.is_some_and(seen) {
+            return;
+        }
+        if known.is_none() {
+            self.open(key, ring, record, payload, counters);
+        }
+        let Some(call) = self.live.get_mut(&key) else { return };
+        if call.pending.is_empty() {
+            if call.pending.capacity() == 0 {
+                call.pending = self.spare.pop().unwrap_or_default();
+            }
+            self.dirty.push(key);
+        }
+        match record.kind {
+            // Told again to a new recorder; the label may be newer than ours.
+            Kind::Open if known.is_some() => {
+                if Label::from_bytes(payload).is_ok_and(|l| call.label.as_ref() != Some(&l)) {
+                    call.take(record, Kind::Label, payload, counters);
+                }
+            }
+            Kind::Open => {}
+            kind => call.take(record, kind, payload, counters),
+        }
+        if record.kind == Kind::Close {
+            tracing::info!(recording = %call.name, "the call ended");
+            self.closing.push(key);
+        }
+    }
+
+    /// Opens a spool for a call that is new here.
+    fn open(&mut self, key: Key, ring: u32, record: &Record, payload: &[u8], counters: &Metrics) {
+        let origin = Origin { epoch: key.0, ring, call: record.call.0 };
+        let (label, note) = match (record.kind, Label::from_bytes(payload)) {
+            (Kind::Open, Ok(label)) => (Some(label), None),
+            (Kind::Open, Err(error)) => {
+                metrics::add(&counters.unreadable_labels, 1);
+                (None, Some(error.to_string()))
+            }
+            _ => (None, Some("capture began in mid-call: its beginning was not seen".to_owned())),
+        };
+        let name = label.as_ref().map_or_else(Uuid::now_v7, |l| l.recording);
+        match &note {
+            None => tracing::info!(recording = %name, call = %record.call, "a call begins"),
+            Some(note) => tracing::warn!(recording = %name, call = %record.call, "no label: {note}"),
+        }
+        let mut call = Call::new(self.next_id(), name, origin, record.position);
+        call.pending = self.spare.pop().unwrap_or_default();
+        spool::header(&mut call.pending);
+        call.label.clone_from(&label);
+        call.event(record.at_ns, EventKind::Open, label, note);
+        self.dirty.push(key);
+        self.live.insert(key, call);
+    }
+
+    /// The relay's process is gone: closes every call, or all but those of the relay `but`.
+    pub fn relay_lost(&mut self, but: Option<u64>, at_ns: u64, counters: &Metrics) {
+        for (key, call) in &mut self.live {
+            if Some(key.0) != but && !self.closing.contains(key) {
+                tracing::warn!(recording = %call.name, "the relay's process ended in mid-call");
+                metrics::add(&counters.relay_lost, 1);
+                call.event(at_ns, EventKind::Close, None, Some(RELAY_LOST.to_owned()));
+                self.dirty.push(*key);
+                self.closing.push(*key);
+            }
+        }
+    }
+
+    /// Moves all pending bytes into `batch`.
+    pub fn batch(&mut self, batch: &mut Vec<Append>) {
+        for key in self.dirty.drain(..) {
+            let Some(call) = self.live.get_mut(&key).filter(|c| !c.pending.is_empty()) else { continue };
+            let (bytes, offset) = (std::mem::take(&mut call.pending), call.length);
+            call.length += bytes.len() as u64;
+            batch.push(Append { spool: call.spool, name: call.name, offset, bytes });
+        }
+    }
+
+    /// All that was taken is written: gives the spools that are closed by it.
+    pub fn written(&mut self) -> Vec<SpoolId> {
+        let mut closed = Vec::new();
+        for key in self.closing.drain(..) {
+            if let Some(call) = self.live.remove(&key) {
+                self.finished.insert(key, (call.origin.ring, call.last));
+                closed.push(call.spool);
+            }
+        }
+        closed
+    }
+
+    /// The ring `ring` of the relay `epoch` was committed: it will not show anything again.
+    pub fn committed(&mut self, epoch: u64, ring: u32) {
+        self.finished.retain(|key, (of, _)| key.0 == epoch && *of != ring);
+    }
+
+    /// Takes a written buffer back.
+    pub fn reuse(&mut self, mut buffer: BytesMut) {
+        const KEEP: usize = 64;
+        if self.spare.len() < KEEP && buffer.capacity() <= 64 * 1024 {
+            buffer.clear();
+            self.spare.push(buffer);
+        }
+    }
+}
+
+impl Call {
+    fn new(spool: SpoolId, name: Uuid, origin: Origin, last: u64) -> Self {
+        let (pending, label) = (BytesMut::new(), None);
+        Self { spool, name, origin, last, length: 0, pending, dropped: [0; 2], label }
+    }
+
+    fn event(&mut self, at_ns: u64, kind: EventKind, label: Option<Label>, note: Option<String>) {
+        let event = Event { origin: self.origin, position: self.last, at_ns, kind, label, note };
+        spool::write_event(&mut self.pending, &event);
+    }
+
+    /// Appends a record as if it were of `kind`.
+    fn take(&mut self, record: &Record, kind: Kind, payload: &[u8], counters: &Metrics) {
+        self.last = record.position;
+        let (label, note) = match kind {
+            Kind::Label | Kind::Close if !payload.is_empty() => match Label::from_bytes(payload) {
+                Ok(label) => (Some(label), None),
+                Err(error) => {
+                    metrics::add(&counters.unreadable_labels, 1);
+                    (None, Some(error.to_string()))
+                }
+            },
+            _ => (None, None),
+        };
+        if label.is_some() {
+            self.label.clone_from(&label);
+        }
+        let kind = match kind {
+            Kind::Packet { leg, stream } => {
+                metrics::add(&counters.packets, 1);
+                let side = side(leg);
+                let dropped = std::mem::take(side.of_mut(&mut self.dropped));
+                let packet = Packet { side, stream, at_ns: record.at_ns, position: record.position, dropped };
+                spool::write_packet(&mut self.pending, &packet, payload);
+                return;
+            }
+            Kind::Gap { leg, stream, packets, since_ns } => {
+                metrics::add(&counters.gaps, 1);
+                metrics::add(&counters.lost_packets, packets);
+                tracing::warn!(recording = %self.name, packets, "the tap's ring was full: packets are missing");
+                let side = side(leg);
+                *side.of_mut(&mut self.dropped) += packets;
+                EventKind::Gap { side, stream, packets, since_ns }
+            }
+            Kind::Open | Kind::Label => EventKind::Label,
+            Kind::Pause => EventKind::Pause,
+            Kind::Resume => EventKind::Resume,
+            Kind::Close => EventKind::Close,
+        };
+        self.event(record.at_ns, kind, label, note);
+    }
+}
+
+const fn side(leg: Leg) -> Side {
+    match leg {
+        Leg::Caller => Side::Caller,
+        Leg::Callee => Side::Callee,
+    }
+}

@@ -1,0 +1,109 @@
+//! What a recorder before this one left in the spool folder: unfinished spools to go on with, closed ones to
+//! archive. Runs once, at start, before anything is captured.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufReader};
+use std::path::{Path, PathBuf};
+
+use uuid::Uuid;
+
+use crate::label::Label;
+use crate::spool::{EXTENSION, EventKind, Item, Origin, ReadError, Reader, Side};
+
+/// A spool that was found.
+#[derive(Debug)]
+pub struct Recovered {
+    /// Its file.
+    pub path: PathBuf,
+    /// The recording's id by the file's name.
+    pub name: Uuid,
+    /// Where its records come from.
+    pub origin: Origin,
+    /// Position of the last record that it holds.
+    pub last: u64,
+    /// Time of the last record.
+    pub last_ns: u64,
+    /// Whether its call ended.
+    pub closed: bool,
+    /// Its length, with the unfinished end cut off.
+    pub length: u64,
+    /// Bytes of an unfinished write that were cut off.
+    pub cut: u64,
+    /// Packets that the tap lost since the last packet, by side.
+    pub dropped: [u64; 2],
+    /// The last label.
+    pub label: Option<Label>,
+}
+
+/// Scans the spool folder, oldest recording first. What holds no call at all is removed when it is empty, else set
+/// aside as `.damaged`: nothing that may hold audio is deleted.
+pub fn recover(folder: &Path) -> io::Result<Vec<Recovered>> {
+    let mut spools = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.extension().is_none_or(|e| e != EXTENSION) {
+            continue;
+        }
+        let Some(name) = path.file_stem().and_then(|s| Uuid::parse_str(s.to_str()?).ok()) else { continue };
+        if let Some(spool) = scan(&path, name)? {
+            spools.push(spool);
+        } else if std::fs::metadata(&path)?.len() == 0 {
+            std::fs::remove_file(&path)?;
+        } else {
+            tracing::error!(spool = %path.display(), "holds no call that can be read: set aside as .damaged");
+            std::fs::rename(&path, path.with_extension("damaged"))?;
+        }
+    }
+    spools.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(spools)
+}
+
+/// Reads a spool to the end of its last whole block, and cuts the rest off.
+fn scan(path: &Path, name: Uuid) -> io::Result<Option<Recovered>> {
+    let file = File::open(path)?;
+    let whole = file.metadata()?.len();
+    let mut reader = Reader::new(BufReader::new(file));
+    let mut found: Option<Recovered> = None;
+    loop {
+        match reader.next() {
+            Ok(Some(Item::Packet(packet, _))) => {
+                if let Some(spool) = &mut found {
+                    (spool.last, spool.last_ns) = (packet.position, packet.at_ns);
+                    *packet.side.of_mut(&mut spool.dropped) = 0;
+                }
+            }
+            Ok(Some(Item::Event(event))) => {
+                let spool = found.get_or_insert_with(|| Recovered {
+                    path: path.to_owned(),
+                    name,
+                    origin: event.origin,
+                    last: event.position,
+                    last_ns: event.at_ns,
+                    closed: false,
+                    length: 0,
+                    cut: 0,
+                    dropped: [0; Side::BOTH.len()],
+                    label: None,
+                });
+                (spool.last, spool.last_ns) = (event.position, event.at_ns);
+                spool.closed |= event.kind == EventKind::Close;
+                if let EventKind::Gap { side, packets, .. } = event.kind {
+                    *side.of_mut(&mut spool.dropped) += packets;
+                }
+                if event.label.is_some() {
+                    spool.label = event.label;
+                }
+            }
+            Ok(None) | Err(ReadError::Broken(_)) => break,
+            Err(ReadError::Io(e)) => return Err(e),
+        }
+    }
+    let Some(mut spool) = found else { return Ok(None) };
+    spool.length = reader.offset();
+    spool.cut = whole.saturating_sub(spool.length);
+    if spool.cut > 0 {
+        tracing::warn!(spool = %path.display(), bytes = spool.cut, "an unfinished write is cut off");
+        OpenOptions::new().write(true).open(path)?.set_len(spool.length)?;
+    }
+    Ok(Some(spool))
+}
