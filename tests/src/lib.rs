@@ -28,6 +28,7 @@ pub mod pop;
 pub mod ports;
 pub mod process;
 pub mod programs;
+pub mod raw;
 pub mod rtp;
 pub mod sipp;
 pub mod speech;

@@ -1,5 +1,6 @@
 //! Calls at once, and calls that change while they last.
 #![allow(clippy::similar_names, reason = "caller and callee are the field's words")]
+#![allow(clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use tests::archive::Archive;
 use tests::audio::Stereo;

@@ -1,5 +1,6 @@
 //! A driver calls a passenger: real proxy, real phones, all three processes.
 #![allow(clippy::similar_names, reason = "caller and callee are the field's words")]
+#![allow(clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use tests::archive::Archive;
 use tests::pop::Lane;

@@ -1,5 +1,6 @@
 //! Calls that must not be: refused with the right code, no media port taken, nothing recorded, nobody called.
 #![allow(clippy::similar_names, reason = "caller and callee are the field's words")]
+#![allow(clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use tests::archive::files;
 use tests::capture::Wire;

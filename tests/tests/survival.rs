@@ -1,5 +1,6 @@
 //! Processes that are killed in mid-call and started again.
 #![allow(clippy::similar_names, reason = "caller and callee are the field's words")]
+#![allow(clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::time::{Duration, Instant};
 
