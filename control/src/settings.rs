@@ -20,7 +20,7 @@ relay::settings::settings! {
         /// Seconds that an offer waits for its answer before its ports are given back.
         offer_timeout_seconds: u32 = 180, check |s: &u32| at_least(*s, 1);
         /// Host part of the URIs in a route decision; empty takes the host that the caller's request was addressed to.
-        sip_host: String = String::new();
+        sip_host: String = String::new(), check |host: &String| sip_host(host);
         /// Longest body of an HTTP request, in bytes.
         http_body_limit: u32 = 65_536, check |s: &u32| at_least(*s, 1024);
     }
@@ -28,6 +28,11 @@ relay::settings::settings! {
 
 fn at_least(value: u32, least: u32) -> Result<(), String> {
     if value >= least { Ok(()) } else { Err(format!("must be {least} or more")) }
+}
+
+fn sip_host(host: &str) -> Result<(), String> {
+    let fits = host.is_empty() || crate::number::address::host(&format!("sip:x@{host}")) == Some(host);
+    if fits { Ok(()) } else { Err("must be a host name or an address, with a port if need be".into()) }
 }
 
 /// What happens to an NG offer that no route decision announced.
@@ -145,5 +150,9 @@ mod tests {
         let file = File::parse("pop.toml", "[control]\nunrouted_offers = \"drop\"").unwrap();
         let error = ControlSettings::read(&file).unwrap_err().to_string();
         assert_eq!(error, "pop.toml:2: control.unrouted_offers = \"drop\": expected \"relay\" or \"refuse\"");
+        let file = File::parse("pop.toml", "[control]\nsip_host = \"a b\"").unwrap();
+        assert!(ControlSettings::read(&file).unwrap_err().to_string().contains("must be a host name"));
+        let file = File::parse("pop.toml", "[control]\nsip_host = \"[2001:db8::1]:5060\"").unwrap();
+        assert_eq!(ControlSettings::read(&file).unwrap().sip_host, "[2001:db8::1]:5060");
     }
 }

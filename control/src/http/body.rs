@@ -1,4 +1,4 @@
-//! JSON in and out. Bodies may hold numbers: their memory is cleared after reading.
+//! JSON in and out. Mistakes in a body become problems that do not repeat it.
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
