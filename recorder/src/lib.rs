@@ -1,8 +1,7 @@
 //! The recorder: turns the tap of every recorded call into an archive that can settle a dispute.
 //!
 //! Without its default feature `capture` this crate is what control and `bauta` share with the recorder:
-//! the [`label`] that control puts on a call, the [`spool`] format, and the way archives are named
-//! ([`archive`]), described ([`manifest`]) and verified ([`verify`]). With it, in the order of the data:
+//! the [`label`] that control puts on a call, the [`settings`], the [`spool`] format, and the way archives are named ([`archive`]), described ([`manifest`]) and verified ([`verify`]). With it, in the order of the data:
 //! `capture` (tap to spool), `timeline`, `codec`, `encode`, and `archiver` (spool to archive).
 
 #![forbid(unsafe_code)]
@@ -20,7 +19,6 @@ pub mod label;
 pub mod manifest;
 #[cfg(feature = "capture")]
 pub mod metrics;
-#[cfg(feature = "capture")]
 pub mod settings;
 pub mod spool;
 #[cfg(feature = "capture")]
