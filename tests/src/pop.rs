@@ -43,7 +43,7 @@ impl Pop {
             Lane::Mmsg => "lane = \"mmsg\"\n".into(),
         };
         let settings = format!(
-            "[relay]\naddress = \"127.0.0.1\"\nports = \"{first}-{last}\"\nworkers = 1\n{lane}\n\
+            "[relay]\naddress = \"127.0.0.1\"\nports = \"{first}-{last}\"\nworkers = 1\npin = false\ntap_ring_mib = 8\n{lane}\n\
              [control]\nng = \"{}\"\nhttp = \"{}\"\n",
             ports.ng(),
             ports.http()
