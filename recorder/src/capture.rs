@@ -21,4 +21,4 @@ pub use sync::Syncer;
 pub use tap::{Broken, Link, Ring, Tap, TapSocket};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

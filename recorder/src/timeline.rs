@@ -249,3 +249,6 @@ fn samples_of(duration: Duration) -> i64 {
 fn milliseconds(samples: i64) -> u64 {
     u64::try_from(samples * 1000 / i64::from(RATE)).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests;

@@ -46,6 +46,12 @@ impl Track {
         self.end
     }
 
+    /// Samples in memory.
+    #[cfg(test)]
+    pub fn held(&self) -> usize {
+        self.samples.capacity()
+    }
+
     /// Gives out the next frame.
     pub fn give(&mut self, out: &mut [i16; FRAME]) {
         let count = self.samples.len().min(FRAME);

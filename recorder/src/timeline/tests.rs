@@ -1,0 +1,260 @@
+//! The timeline against a network that is known: every sample says where it was said.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const MS: i64 = 8;
+
+/// What was said at sample `n` of a sender's clock; never 0.
+fn said(n: i64) -> i16 {
+    i16::try_from(n.rem_euclid(30_011) + 1).unwrap()
+}
+
+/// A packet of 20 ms whose first sample is `n`.
+fn speech(n: i64) -> Vec<i16> {
+    (n..n + 160).map(said).collect()
+}
+
+fn ns(sample: i64) -> u64 {
+    1_000_000_000_000 + u64::try_from(sample).unwrap() * 125_000
+}
+
+/// One packet on its way: when it arrives, and what the timeline is told.
+#[derive(Debug, Clone)]
+struct Sent {
+    at: i64,
+    ssrc: u32,
+    sequence: u16,
+    timestamp: u32,
+    samples: Vec<i16>,
+}
+
+fn sent(at: i64, number: i64, first: i64) -> Sent {
+    let sequence = (number + 65_500).rem_euclid(65_536) as u16;
+    let timestamp = (first + 4_294_960_000_i64).rem_euclid(1 << 32) as u32;
+    Sent { at, ssrc: 7, sequence, timestamp, samples: speech(first) }
+}
+
+/// Plays packets, sorted by arrival, and gives the caller's whole channel.
+fn play(packets: &[Sent]) -> (Vec<i16>, Timeline) {
+    let (mut timeline, mut out) = (Timeline::default(), Vec::new());
+    let take = |timeline: &mut Timeline, out: &mut Vec<i16>| {
+        while let Some(frame) = timeline.frame() {
+            out.extend_from_slice(&frame.sides[0][..frame.length]);
+        }
+    };
+    for p in packets {
+        let (at_ns, ssrc, sequence, timestamp) = (ns(p.at), p.ssrc, p.sequence, p.timestamp);
+        timeline.advance(at_ns);
+        take(&mut timeline, &mut out);
+        let arrival = Arrival { at_ns, stream: 0, ssrc, sequence, timestamp, clock_rate: 8000 };
+        timeline.packet(Side::Caller, &arrival, &p.samples);
+    }
+    timeline.finish(ns(packets.last().map_or(0, |p| p.at)));
+    take(&mut timeline, &mut out);
+    assert_eq!(out.len() as u64, timeline.length());
+    (out, timeline)
+}
+
+/// Whether the packet that begins with sample `n` stands whole at `place`.
+fn stands(out: &[i16], n: i64, place: i64) -> bool {
+    let place = place as usize;
+    out.get(place..place + 160) == Some(&speech(n)[..])
+}
+
+/// How far the middle of the packet that begins with sample `n` is from `place`, its right one, within 50 ms.
+fn off(out: &[i16], n: i64, place: i64) -> Option<i64> {
+    let (from, to) = ((place + 80 - 50 * MS).max(0), place + 80 + 50 * MS);
+    let span = out.get(from as usize..(to as usize).min(out.len()))?;
+    span.iter().position(|s| *s == said(n + 80)).map(|found| (found as i64 + from - place - 80).abs())
+}
+
+#[test]
+fn a_clean_stream_comes_out_as_it_was_said() {
+    let packets: Vec<Sent> = (0..1000).map(|n| sent(n * 160, n, n * 160)).collect();
+    let (out, timeline) = play(&packets);
+    assert!(out.iter().zip(0..).all(|(s, n)| *s == said(n)));
+    assert_eq!(
+        (out.len(), timeline.tally(Side::Caller)),
+        (160_000, Tally { sources: 1, ..Tally::default() })
+    );
+}
+
+#[test]
+fn silence_suppression_keeps_its_length() {
+    // 2 s of speech, 30 s of nothing while the time-stamp runs on, 2 s of speech.
+    let packets: Vec<Sent> = (0..200)
+        .map(|n| (n, n * 160 + if n < 100 { 0 } else { 30_000 * MS }))
+        .map(|(n, first)| sent(first, n, first))
+        .collect();
+    let (out, timeline) = play(&packets);
+    assert!(out.iter().zip(0..).all(|(s, n)| *s == if (16_000..256_000).contains(&n) { 0 } else { said(n) }));
+    assert_eq!(timeline.tally(Side::Caller).lost, 0);
+    assert!(timeline.gaps().is_empty());
+}
+
+#[test]
+fn a_stall_with_a_burst_behind_it_moves_nothing() {
+    // Packets 100 to 250 (3 s) are held back and come together; 20 s later another stall.
+    let mut packets: Vec<Sent> = (0..2000)
+        .map(|n| {
+            let at = match n {
+                100..250 => 250 * 160 + n - 250,
+                1200..1300 => 1300 * 160 + n - 1300,
+                _ => n * 160,
+            };
+            sent(at, n, n * 160)
+        })
+        .collect();
+    packets.sort_by_key(|p| p.at);
+    let (out, timeline) = play(&packets);
+    assert!(out.iter().zip(0..).all(|(s, n)| *s == said(n)));
+    assert_eq!((timeline.tally(Side::Caller).late, timeline.tally(Side::Caller).jumps), (0, 0));
+}
+
+#[test]
+fn a_sender_that_stops_its_clock_on_hold_is_placed_by_arrival() {
+    // 10 s of hold in which neither sequence nor time-stamp moves.
+    let packets: Vec<Sent> =
+        (0..400).map(|n| sent(n * 160 + if n < 200 { 0 } else { 10_000 * MS }, n, n * 160)).collect();
+    let (out, timeline) = play(&packets);
+    assert!(stands(&out, 199 * 160, 199 * 160));
+    assert!(stands(&out, 200 * 160, 200 * 160 + 10_000 * MS));
+    assert!(stands(&out, 399 * 160, 399 * 160 + 10_000 * MS));
+    assert_eq!(timeline.tally(Side::Caller).jumps, 1);
+}
+
+#[test]
+fn time_stamp_jumps_and_new_senders_are_placed_by_arrival() {
+    let packets: Vec<Sent> = (0..300)
+        .map(|n| {
+            let mut packet = sent(n * 160, n, n * 160);
+            match n {
+                100..200 => packet.timestamp = packet.timestamp.wrapping_add(1_234_567_890),
+                200.. => (packet.ssrc, packet.sequence) = (8, packet.sequence.wrapping_mul(3)),
+                _ => {}
+            }
+            packet.sequence = if n >= 200 { n as u16 } else { packet.sequence };
+            packet
+        })
+        .collect();
+    let (out, timeline) = play(&packets);
+    assert!(out.iter().zip(0..).all(|(s, n)| *s == said(n)));
+    let tally = timeline.tally(Side::Caller);
+    assert_eq!((tally.jumps, tally.sources, tally.lost), (1, 2, 0));
+}
+
+#[test]
+fn a_pause_is_silent_and_no_loss() {
+    let (mut timeline, mut out) = (Timeline::default(), Vec::new());
+    for n in 0..300_i64 {
+        let p = sent(n * 160, n, n * 160);
+        match n {
+            100 => timeline.pause(ns(p.at)),
+            200 => timeline.resume(ns(p.at)),
+            _ => {}
+        }
+        if !(100..200).contains(&n) {
+            let (at_ns, ssrc, sequence, timestamp) = (ns(p.at), p.ssrc, p.sequence, p.timestamp);
+            let arrival = Arrival { at_ns, stream: 0, ssrc, sequence, timestamp, clock_rate: 8000 };
+            timeline.packet(Side::Caller, &arrival, &p.samples);
+        }
+    }
+    timeline.finish(ns(300 * 160));
+    while let Some(frame) = timeline.frame() {
+        out.extend_from_slice(&frame.sides[0][..frame.length]);
+    }
+    assert!(out.iter().zip(0..).all(|(s, n)| *s == if (16_000..32_000).contains(&n) { 0 } else { said(n) }));
+    assert_eq!(timeline.tally(Side::Caller).lost, 0);
+    assert_eq!(timeline.pauses(), [Span { from_ms: 2000, to_ms: 4000 }]);
+}
+
+#[test]
+fn a_clock_that_drifts_is_followed_without_a_step() {
+    for ppm in [200_i64, -200] {
+        // An hour. The sender's sample n is said at n + n × ppm / 10^6.
+        let packets: Vec<Sent> =
+            (0..180_000).map(|n| sent(n * 160 + n * 160 * ppm / 1_000_000, n, n * 160)).collect();
+        let (out, timeline) = play(&packets);
+        assert_eq!(timeline.tally(Side::Caller).jumps, 0);
+        // In the middle of the packets, where no correction falls.
+        let worst =
+            (0..180_000).step_by(997).map(|n| off(&out, n as i64 * 160, packets[n].at).unwrap()).max();
+        let worst = worst.unwrap();
+        assert!(worst <= 5 * MS, "{ppm} ppm: {worst} samples off");
+        assert!(out.iter().filter(|s| **s == 0).count() == 0, "no hole where a sample was put in");
+    }
+}
+
+#[test]
+fn an_hour_of_silence_costs_no_memory() {
+    let mut timeline = Timeline::default();
+    let mut given = 0;
+    for n in [0, 8000 * 3600_i64] {
+        let p = sent(n, n / 160, n);
+        let (at_ns, ssrc, sequence, timestamp) = (ns(p.at), p.ssrc, p.sequence, p.timestamp);
+        timeline.advance(at_ns);
+        while timeline.frame().is_some() {
+            given += FRAME;
+        }
+        let arrival = Arrival { at_ns, stream: 0, ssrc, sequence, timestamp, clock_rate: 8000 };
+        timeline.packet(Side::Caller, &arrival, &p.samples);
+        assert!(
+            timeline.lanes.iter().all(|l| l.track.held() <= 11 * 8000),
+            "{:?}",
+            timeline.lanes[0].track.held()
+        );
+    }
+    assert!(given > 8000 * 3580);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// Loss in bursts (Gilbert–Elliott), jitter with reordering, duplicates, over both wraps.
+    #[test]
+    fn whatever_the_network_does_speech_stands_where_it_was_said(
+        seed in 1_u64.., loss in 0_u64..20, jitter in 0_i64..100, twice in 0_u64..10,
+    ) {
+        let mut random = crate::capture::tests::Random(seed);
+        let (mut packets, mut gone, mut copies, mut bad) = (Vec::new(), Vec::new(), 0, false);
+        for n in 0..2000_i64 {
+            bad = if bad { random.below(3) > 0 } else { random.below(100) < loss };
+            // The first and the last always come: what is missing outside of them cannot be known.
+            let lost = bad && n > 0 && n < 1999;
+            if lost {
+                gone.push(n);
+                continue;
+            }
+            let delay = match n {
+                0 | 1999 => 0,
+                _ => random.below(u64::try_from(jitter).unwrap() * 8 + 1) as i64,
+            };
+            let packet = sent(n * 160 + delay, n, n * 160);
+            if random.below(100) < twice {
+                copies += 1;
+                packets.push(Sent { at: packet.at + 40, ..packet.clone() });
+            }
+            packets.push(packet);
+        }
+        packets.sort_by_key(|p| p.at);
+        let (out, timeline) = play(&packets);
+        let tally = timeline.tally(Side::Caller);
+        prop_assert_eq!((tally.lost, tally.duplicates, tally.late), (gone.len() as u64, copies, 0));
+        prop_assert_eq!(timeline.gaps().iter().map(|g| g.packets).sum::<u64>(), gone.len() as u64);
+        let lost: std::collections::BTreeSet<i64> = gone.into_iter().collect();
+        for n in 0..2000 {
+            let at = n as usize * 160;
+            if lost.contains(&n) {
+                prop_assert!(out[at + 40..at + 120].iter().all(|s| *s == 0), "packet {} is lost, not silent", n);
+            } else if jitter == 0 {
+                prop_assert!(stands(&out, n * 160, n * 160), "packet {}", n);
+            } else {
+                // The least delay is known only roughly under jitter: audio may move, sample by sample.
+                let off = off(&out, n * 160, n * 160);
+                prop_assert!(off.is_some_and(|o| o <= 5 * MS), "packet {} is {:?} samples off", n, off);
+            }
+        }
+    }
+}
