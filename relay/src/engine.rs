@@ -161,6 +161,11 @@ impl Engine {
         self.table.release(slot);
     }
 
+    /// What was forwarded since the start.
+    pub const fn forwarded(&self) -> Count {
+        self.forwarded
+    }
+
     /// Totals since the start; the lane's own counters are for the caller to add.
     pub fn stats(&self) -> WorkerStats {
         WorkerStats {

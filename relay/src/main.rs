@@ -67,8 +67,10 @@ fn start(options: &Options, state: &std::path::Path) -> anyhow::Result<Setup> {
     let files = limits::raise_open_files()?;
     let (mut missing, mut handles, mut rings) = (limits::missing(files), Vec::new(), Vec::new());
     // Registered files count against the limit per ring, and each worker may come to serve every call.
-    let sockets = files.min(u64::from(options.ports.last - options.ports.first) + 1).saturating_sub(limits::OWN_FILES);
-    let sockets = u32::try_from(sockets.max(8)).context("too many sockets")?;
+    // A little more than there are ports: the slots of a closed call come back a moment after its ports.
+    let ports = u64::from(options.ports.last - options.ports.first) + 1;
+    let sockets = files.saturating_sub(limits::OWN_FILES).min(ports + limits::OWN_FILES);
+    let sockets = u32::try_from(sockets).context("too many sockets")?;
     let spans = Spans {
         learn_window_ns: u64::from(options.learn_window_ms) * 1_000_000,
         silence_ns: u64::from(options.silence_seconds) * 1_000_000_000,

@@ -52,9 +52,14 @@ pub struct Uring {
 impl Uring {
     /// Makes the ring for at most `sockets` sockets. Fails where the kernel refuses any part of it.
     pub fn new(sockets: u32, wake: BorrowedFd<'_>) -> io::Result<Self> {
+        Self::with_buffers(sockets, wake, BUFFERS)
+    }
+
+    /// As [`Self::new`], with `buffers` (a power of two) receive buffers: one burst must not use them up.
+    pub fn with_buffers(sockets: u32, wake: BorrowedFd<'_>, buffers: u16) -> io::Result<Self> {
         // In flight: a receive per socket, its cancellation, a batch of failed sends; and what one wait may bring.
-        let completions = (sockets * 2 + u32::from(BUFFERS) + SUBMISSIONS).next_power_of_two().min(65_536);
-        let ring = Ring::new(Sizes { files: sockets, submissions: SUBMISSIONS, completions, buffers: BUFFERS })?;
+        let completions = (sockets * 2 + u32::from(buffers) + SUBMISSIONS).next_power_of_two().min(65_536);
+        let ring = Ring::new(Sizes { files: sockets, submissions: SUBMISSIONS, completions, buffers })?;
         Ok(Self {
             ring,
             sockets: vec![Socket::Absent; sockets as usize],
@@ -64,11 +69,6 @@ impl Uring {
             watching: false,
             counters: Counters::default(),
         })
-    }
-
-    /// Buffers lost to the ring: always 0 between turns.
-    pub fn buffers_missing(&self) -> usize {
-        self.ring.buffers_missing()
     }
 
     /// Gives every held buffer back and says how many the kernel does not have: 0.

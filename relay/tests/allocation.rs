@@ -1,0 +1,57 @@
+//! The steady state allocates nothing: counted over 100,000 forwarded packets on each lane, tapped and rewritten.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+mod rig;
+
+use relay::lane::Lane;
+use rig::Rig;
+
+/// Counts what the testing thread allocates while it is asked to.
+struct Counting;
+
+thread_local! {
+    static COUNTED: Cell<Option<u64>> = const { Cell::new(None) };
+}
+
+// SAFETY: hands everything on to the system's allocator as it is.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        COUNTED.with(|c| c.set(c.get().map(|n| n + 1)));
+        // SAFETY: the caller's promise is the system allocator's demand.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn no_allocation<L: Lane>(mut rig: Rig<L>) {
+    const BATCH: u16 = 50;
+    // The first packets may still set things up.
+    rig.exchange(BATCH);
+    COUNTED.with(|c| c.set(Some(0)));
+    let mut forwarded = 0;
+    while forwarded < 100_000 {
+        forwarded += rig.exchange(BATCH);
+    }
+    let counted = COUNTED.with(Cell::take);
+    assert_eq!(counted, Some(0), "allocations over {forwarded} forwarded packets");
+    assert!(rig.engine.stats().tap_records > 100, "the packets were tapped");
+}
+
+#[test]
+fn the_uring_lane_allocates_nothing_per_packet() {
+    rig::uring(|lane, wake| Rig::new(lane, wake, Some(b"recorded"))).into_iter().for_each(no_allocation);
+}
+
+#[test]
+fn the_mmsg_lane_allocates_nothing_per_packet() {
+    no_allocation(rig::mmsg(|lane, wake| Rig::new(lane, wake, Some(b"recorded"))));
+}

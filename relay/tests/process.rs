@@ -1,0 +1,303 @@
+//! The relay as a process, programmed over its socket, as control and recorder see it. On both lanes.
+
+use std::io::{Read, Write};
+use std::net::UdpSocket;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use relay::call::{CallKey, Leg};
+use relay::program::client::ClientError;
+use relay::program::message::{
+    Event, Frame, LegMedia, Learning, LocalPorts, PayloadTypes, Refusal, Remote, Reply, Request, Stats, Stream,
+};
+use relay::program::{Client, wire};
+use relay::tap::{self, Kind, TapError};
+
+const CALL: CallKey = CallKey(0x1234);
+
+/// A running relay; killed and reaped when dropped.
+struct Relay {
+    child: Child,
+    folder: tempfile::TempDir,
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Relay {
+    fn start(lane: &str, first_port: u16, ports: u16) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("pop.toml");
+        let last = first_port + ports - 1;
+        let text = format!("[relay]\nlane = \"{lane}\"\nworkers = 1\nports = \"{first_port}-{last}\"\nsilence_seconds = 1\ntap_ring_mib = 1\n");
+        std::fs::write(&config, text).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_bauta-relay"))
+            .args(["--state".as_ref(), folder.path().as_os_str(), "--config".as_ref(), config.as_os_str()])
+            .stderr(Stdio::inherit())
+            .spawn()
+            .unwrap();
+        let relay = Self { child, folder };
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while UnixStream::connect(relay.socket("tap.sock")).is_err() {
+            assert!(Instant::now() < deadline, "the relay does not start");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        relay
+    }
+
+    fn socket(&self, name: &str) -> PathBuf {
+        self.folder.path().join("run").join(name)
+    }
+
+    async fn connect(&self) -> (Client, tokio::sync::mpsc::UnboundedReceiver<Event>) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            match Client::connect(&self.socket("relay.sock")).await {
+                Ok(connected) => return connected,
+                // A client that just went away is still being noticed.
+                Err(ClientError::Refused(Refusal::Busy)) if Instant::now() < deadline => {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                Err(e) => panic!("{e}"),
+            }
+        }
+    }
+}
+
+/// Lanes that this machine has, with a port range for each.
+fn lanes() -> [(&'static str, u16); 2] {
+    [("uring", 27_000), ("mmsg", 27_100)]
+}
+
+fn phone() -> UdpSocket {
+    let phone = UdpSocket::bind("127.0.0.1:0").unwrap();
+    phone.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    phone
+}
+
+fn media(phone: &UdpSocket) -> LegMedia {
+    let rtp = phone.local_addr().unwrap();
+    LegMedia {
+        remote: Some(Remote { rtp, rtcp: rtp }),
+        accepts: PayloadTypes::NONE.with(8),
+        tapped: PayloadTypes::NONE.with(8),
+        rtcp_mux: false,
+        learning: Learning::Strict,
+    }
+}
+
+fn open(streams: Vec<Stream>, label: Option<&[u8]>) -> Request {
+    Request::Open { call: CALL, blob: b"state".to_vec(), max_seconds: 1, label: label.map(<[u8]>::to_vec), streams }
+}
+
+async fn opened(client: &Client, request: Request) -> Vec<[LocalPorts; 2]> {
+    match client.ask(request).await.unwrap() {
+        Reply::Opened(ports) => ports,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn stats(client: &Client) -> Stats {
+    match client.ask(Request::Stats).await.unwrap() {
+        Reply::Stats(stats) => stats,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn say(phone: &UdpSocket, ports: LocalPorts, number: u8) {
+    let packet = [0x80, 8, 0, number, 0, 0, 0, 80, 0, 0, 0, 5, b'h', b'i', number];
+    phone.send_to(&packet, (ports.address, ports.rtp)).unwrap();
+}
+
+fn heard(phone: &UdpSocket) -> Vec<u8> {
+    let mut buffer = [0; 2048];
+    let length = phone.recv(&mut buffer).unwrap();
+    buffer[12..length].to_vec()
+}
+
+#[tokio::test]
+async fn a_call_is_forwarded_both_ways_and_tapped_and_everything_is_given_back() {
+    for (lane, first) in lanes() {
+        let relay = Relay::start(lane, first, 40);
+        let mut recorder = tap::attach(&relay.socket("tap.sock")).unwrap();
+        let (client, _events) = relay.connect().await;
+        let phones = [phone(), phone()];
+        let mut stream = Stream { legs: phones.each_ref().map(media) };
+        stream.legs[1] = LegMedia::default();
+        let ports = opened(&client, open(vec![stream], Some(b"label"))).await;
+        let [caller, callee] = ports[0];
+        assert!(caller.rtp % 2 == 0 && caller.rtcp == caller.rtp + 1 && (first..first + 40).contains(&caller.rtp));
+
+        stream.legs[1] = media(&phones[1]);
+        let update = Request::Update { call: CALL, blob: Some(b"answered".to_vec()), label: None, streams: vec![stream] };
+        assert_eq!(opened(&client, update).await, ports, "an answer moves no port");
+        for number in 0..50 {
+            say(&phones[0], caller, number);
+            say(&phones[1], callee, number);
+            assert_eq!(heard(&phones[1]), [b'h', b'i', number]);
+            assert_eq!(heard(&phones[0]), [b'h', b'i', number]);
+        }
+        let Reply::Calls(calls) = client.ask(Request::List { after: None }).await.unwrap() else { panic!() };
+        assert_eq!((calls.len(), calls[0].call, &calls[0].blob[..], &calls[0].ports), (1, CALL, &b"answered"[..], &ports));
+        let Reply::Closed(counters) = client.ask(Request::Close { call: CALL, label: None }).await.unwrap() else { panic!() };
+        assert!(counters.streams[0].iter().all(|leg| leg.rtp.packets == 50 && leg.drops.is_empty() && leg.settled.is_some()));
+        assert_eq!(client.ask(Request::Read { call: CALL }).await.unwrap_err().to_string(), "the relay refused: unknown call");
+
+        let (mut kinds, mut payload) = (Vec::new(), Vec::new());
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while kinds.last() != Some(&Kind::Close) {
+            assert!(Instant::now() < deadline, "{kinds:?}");
+            recorder.wait(Duration::from_millis(100)).unwrap();
+            while let Some(record) = recorder.rings[0].next(&mut payload).unwrap() {
+                kinds.push(record.kind);
+            }
+        }
+        assert_eq!(kinds.iter().filter(|k| **k == Kind::Packet { leg: Leg::Callee, stream: 0 }).count(), 50);
+        // The attached recorder may be told of the call a second time.
+        kinds.dedup();
+        assert_eq!(kinds[0], Kind::Open);
+        assert!(!kinds.iter().any(|k| matches!(k, Kind::Gap { .. })), "{kinds:?}");
+
+        let stats = stats(&client).await;
+        assert_eq!((stats.lane.as_str(), stats.calls, stats.pairs_free, stats.recorder_attached), (lane, 0, 20, true));
+        assert_eq!(stats.workers[0].forwarded.packets, 100);
+    }
+}
+
+#[tokio::test]
+async fn calls_outlive_their_control_and_the_next_one_finds_them() {
+    let relay = Relay::start("auto", 27_200, 40);
+    let phones = [phone(), phone()];
+    let stream = Stream { legs: phones.each_ref().map(media) };
+    let (client, _events) = relay.connect().await;
+    let epoch = client.epoch();
+    let [caller, _] = opened(&client, open(vec![stream], None)).await[0];
+    drop(client);
+    say(&phones[0], caller, 1);
+    assert_eq!(heard(&phones[1]), b"hi\x01");
+    let (client, _events) = relay.connect().await;
+    assert_eq!(client.epoch(), epoch);
+    let Reply::Calls(calls) = client.ask(Request::List { after: None }).await.unwrap() else { panic!() };
+    assert_eq!(calls[0].blob, b"state");
+    assert!(matches!(client.ask(Request::List { after: Some(CALL) }).await.unwrap(), Reply::Calls(rest) if rest.is_empty()));
+}
+
+#[tokio::test]
+async fn a_second_control_and_alien_messages_are_refused_and_calls_go_on() {
+    let relay = Relay::start("auto", 27_300, 40);
+    let phones = [phone(), phone()];
+    let (client, _events) = relay.connect().await;
+    let [caller, _] = opened(&client, open(vec![Stream { legs: phones.each_ref().map(media) }], None)).await[0];
+    let path = relay.socket("relay.sock");
+    let error = Client::connect(&path).await.unwrap_err().to_string();
+    assert!(error.contains("another control is connected"), "{error}");
+    drop(client);
+
+    let hello = |version| {
+        let mut bytes = Vec::new();
+        wire::encode(&Frame::Request { id: 1, request: Request::Hello { version } }, &mut bytes).unwrap();
+        bytes
+    };
+    let mut early = Vec::new();
+    wire::encode(&Frame::Request { id: 1, request: Request::Stats }, &mut early).unwrap();
+    for (bytes, expected) in [
+        (vec![0xff; 16], "8388608"),
+        (vec![3, 0, 0, 0, 9, 9, 9], "not a frame"),
+        (hello(99), "version 1"),
+        (early, "hello"),
+        (hello(1)[..5].to_vec(), ""),
+    ] {
+        let answer = tokio::task::spawn_blocking({
+            let path = path.clone();
+            move || {
+                let deadline = Instant::now() + Duration::from_secs(10);
+                loop {
+                    let mut stream = UnixStream::connect(&path).unwrap();
+                    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+                    stream.write_all(&bytes).unwrap();
+                    stream.shutdown(std::net::Shutdown::Write).unwrap();
+                    let mut answer = Vec::new();
+                    stream.read_to_end(&mut answer).unwrap();
+                    let frame = wire::decode(&answer).unwrap().map(|(frame, _)| frame);
+                    let busy = matches!(&frame, Some(Frame::Answer { answer: Err(Refusal::Busy), .. }));
+                    if !busy || Instant::now() > deadline {
+                        break frame;
+                    }
+                }
+            }
+        })
+        .await
+        .unwrap();
+        match answer {
+            Some(Frame::Answer { answer: Err(refusal), .. }) => assert!(refusal.to_string().contains(expected), "{refusal}"),
+            None => assert_eq!(expected, "", "half a frame needs no answer"),
+            Some(other) => panic!("{other:?}"),
+        }
+        say(&phones[0], caller, 7);
+        assert_eq!(heard(&phones[1]), b"hi\x07");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_call_leaves_nothing_behind() {
+    // Two streams take eight ports; there are seven pairs.
+    let relay = Relay::start("auto", 27_400, 14);
+    let (client, _events) = relay.connect().await;
+    let phones = [phone(), phone()];
+    let stream = Stream { legs: phones.each_ref().map(media) };
+    assert_eq!(opened(&client, open(vec![stream; 2], None)).await.len(), 2);
+    let other = Request::Open { call: CallKey(2), blob: vec![], max_seconds: 0, label: None, streams: vec![stream; 2] };
+    assert!(matches!(client.ask(other).await, Err(ClientError::Refused(Refusal::OutOfPorts))));
+    assert!(matches!(client.ask(open(vec![stream], None)).await, Err(ClientError::Refused(Refusal::CallExists))));
+    for streams in [vec![], vec![stream; 9]] {
+        let wrong = Request::Open { call: CallKey(3), blob: vec![], max_seconds: 0, label: None, streams };
+        assert!(matches!(client.ask(wrong).await, Err(ClientError::Refused(Refusal::Impossible(_)))));
+    }
+    let fewer = Request::Update { call: CALL, blob: None, label: None, streams: vec![stream] };
+    assert!(matches!(client.ask(fewer).await, Err(ClientError::Refused(Refusal::Impossible(_)))));
+    assert_eq!((stats(&client).await.calls, stats(&client).await.pairs_free), (1, 3));
+    let more = Request::Update { call: CALL, blob: None, label: None, streams: vec![stream; 3] };
+    assert_eq!(opened(&client, more).await.len(), 3);
+    client.ask(Request::Close { call: CALL, label: None }).await.unwrap();
+    assert_eq!(stats(&client).await.pairs_free, 7);
+}
+
+#[tokio::test]
+async fn silence_expiry_and_recorders_are_reported() {
+    let relay = Relay::start("auto", 27_500, 40);
+    let (client, mut events) = relay.connect().await;
+    let phones = [phone(), phone()];
+    opened(&client, open(vec![Stream { legs: phones.each_ref().map(media) }], None)).await;
+    let recorder = tap::attach(&relay.socket("tap.sock")).unwrap();
+    assert!(matches!(tap::attach(&relay.socket("tap.sock")), Err(TapError::Taken)));
+    drop(recorder);
+    let mut seen = (false, false, false, false);
+    while seen != (true, true, true, true) {
+        match tokio::time::timeout(Duration::from_secs(10), events.recv()).await.unwrap().unwrap() {
+            Event::Silent { call: CALL, .. } => seen.0 = true,
+            Event::Expired { call: CALL } => seen.1 = true,
+            Event::Recorder { attached: true } => seen.2 = true,
+            Event::Recorder { attached: false } => seen.3 = true,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn settings_that_cannot_be_are_refused_at_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("pop.toml");
+    std::fs::write(&config, "[relay]\nports = \"30000-30002\"\n").unwrap();
+    let out = Command::new(env!("CARGO_BIN_EXE_bauta-relay"))
+        .args(["--state".as_ref(), folder.path().as_os_str(), "--config".as_ref(), config.as_os_str()])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(out.stderr).unwrap();
+    assert!(!out.status.success() && text.contains("pop.toml:2: relay.ports"), "{text}");
+}

@@ -1,0 +1,146 @@
+//! A lane and an engine on the test's own thread, with two phones on loopback: what the lanes' tests share.
+
+#![allow(dead_code, reason = "each test file uses its part of it")]
+
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use relay::call::CallKey;
+use relay::engine::{Engine, NewCall, NewStream, Spans};
+use relay::lane::{Lane, Mmsg, Uring};
+use relay::program::message::{LegMedia, Learning, PayloadTypes, Remote, Stream};
+use relay::sys::clock::Now;
+use relay::sys::socket;
+use relay::table::Slot;
+use relay::tap;
+use rustix::event::{EventfdFlags, eventfd};
+
+pub const CALL: CallKey = CallKey(7);
+const SLOTS: u32 = 16;
+/// RTP header and a payload of 160 bytes, as G.711 has.
+pub const PACKET: usize = 172;
+
+/// A call between two phones through one lane.
+pub struct Rig<L: Lane> {
+    pub engine: Engine,
+    /// Caller's and callee's RTP sockets.
+    pub phones: [UdpSocket; 2],
+    /// The relay's RTP ports, facing caller and callee.
+    pub ports: [SocketAddr; 2],
+    pub slots: Vec<Slot>,
+    _wake: OwnedFd,
+    pub lane: Box<L>,
+    sequence: u16,
+    freed: Vec<Slot>,
+}
+
+/// Runs with the io_uring lane; where the kernel refuses it, says so and gives nothing.
+pub fn uring<R>(with: impl FnOnce(Box<Uring>, OwnedFd) -> R) -> Option<R> {
+    uring_with_buffers(4096, with)
+}
+
+/// As [`uring`], with so many receive buffers.
+pub fn uring_with_buffers<R>(buffers: u16, with: impl FnOnce(Box<Uring>, OwnedFd) -> R) -> Option<R> {
+    let wake = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
+    match Uring::with_buffers(SLOTS, wake.as_fd(), buffers) {
+        Ok(lane) => Some(with(Box::new(lane), wake)),
+        Err(e) => {
+            println!("skipped: io_uring is refused here: {e}");
+            None
+        }
+    }
+}
+
+pub fn mmsg<R>(with: impl FnOnce(Box<Mmsg>, OwnedFd) -> R) -> R {
+    let wake = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
+    let lane = Mmsg::new(SLOTS, wake.as_fd()).unwrap();
+    with(Box::new(lane), wake)
+}
+
+pub fn phone() -> UdpSocket {
+    let phone: UdpSocket = socket::bind("127.0.0.1:0".parse().unwrap(), 8 << 20).unwrap().into();
+    phone.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    phone
+}
+
+pub fn media(phone: &UdpSocket) -> LegMedia {
+    let rtp = phone.local_addr().unwrap();
+    LegMedia {
+        remote: Some(Remote { rtp, rtcp: rtp }),
+        accepts: PayloadTypes::NONE.with(8),
+        tapped: PayloadTypes::NONE.with(8),
+        rtcp_mux: false,
+        learning: Learning::Strict,
+    }
+}
+
+impl<L: Lane> Rig<L> {
+    pub fn new(mut lane: Box<L>, wake: OwnedFd, label: Option<&[u8]>) -> Self {
+        let (writer, _handles) = tap::create(1 << 20, 1).unwrap();
+        let spans = Spans { learn_window_ns: 3_000_000_000, silence_ns: 60_000_000_000 };
+        let mut engine = Engine::new(SLOTS, writer, spans);
+        let phones = [phone(), phone()];
+        let stream = Stream { legs: phones.each_ref().map(media) };
+        let sockets = [0; 2].map(|_| [0; 2].map(|_| socket::bind("127.0.0.1:0".parse().unwrap(), 8 << 20).unwrap()));
+        let ports = sockets.each_ref().map(|[rtp, _]| local(rtp.as_fd()));
+        let new = NewStream { stream, sockets, seeds: [1, 2] };
+        let call = NewCall { call: CALL, label: label.map(<[u8]>::to_vec), max_seconds: 0, streams: vec![new] };
+        let mut slots = Vec::new();
+        for opening in engine.open(call, Now::read()).unwrap() {
+            slots.push(opening.slot);
+            lane.open(opening.slot, opening.socket).unwrap();
+        }
+        Self { engine, phones, ports, slots, lane, _wake: wake, sequence: 0, freed: Vec::new() }
+    }
+
+    /// One turn of the lane, which waits for at most 50 ms.
+    pub fn turn(&mut self) {
+        self.lane.turn(&mut self.engine, Duration::from_millis(50), &mut self.freed).unwrap();
+        self.freed.drain(..).for_each(|slot| self.engine.release(slot));
+        self.engine.batch_done();
+    }
+
+    /// Sends `count` packets from the caller.
+    pub fn send(&mut self, count: u16) {
+        for _ in 0..count {
+            let mut packet = [0; PACKET];
+            packet[..2].copy_from_slice(&[0x80, 8]);
+            packet[2..4].copy_from_slice(&self.sequence.to_be_bytes());
+            packet[12..14].copy_from_slice(&self.sequence.to_be_bytes());
+            self.sequence = self.sequence.wrapping_add(1);
+            self.phones[0].send_to(&packet, self.ports[0]).unwrap();
+        }
+    }
+
+    /// Sends `count` packets from the caller, forwards them, and reads them at the callee: their number. Each has
+    /// the payload that was sent, in order.
+    pub fn exchange(&mut self, count: u16) -> u64 {
+        let first = self.sequence;
+        self.send(count);
+        let before = self.forwarded();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while self.forwarded() < before + u64::from(count) {
+            assert!(Instant::now() < deadline, "{:?}", self.engine.stats());
+            self.turn();
+        }
+        // A batch's last sends go out with the next turn's system call.
+        self.lane.turn(&mut self.engine, Duration::ZERO, &mut self.freed).unwrap();
+        let mut buffer = [0; 2048];
+        for n in 0..count {
+            let (length, from) = self.phones[1].recv_from(&mut buffer).unwrap();
+            assert_eq!((length, from), (PACKET, self.ports[1]));
+            assert_eq!(buffer[12..14], first.wrapping_add(n).to_be_bytes(), "payload and order");
+        }
+        u64::from(count)
+    }
+
+    pub fn forwarded(&self) -> u64 {
+        self.engine.forwarded().packets
+    }
+}
+
+fn local(socket: BorrowedFd<'_>) -> SocketAddr {
+    let socket: UdpSocket = socket.try_clone_to_owned().unwrap().into();
+    socket.local_addr().unwrap()
+}
