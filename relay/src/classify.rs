@@ -37,7 +37,11 @@ pub fn classify(bytes: &[u8], source: SocketAddr, row: &Row, now_ns: u64) -> Ver
     match row.source.judge(source, now_ns) {
         Match::Yes => Verdict::Forward(packet),
         // RTCP on the RTP port proves nothing about where RTP comes from; it may only confirm the signalled address.
-        Match::Learn if packet == Packet::Rtcp && row.port == Port::Rtp && row.source.destination() != Some(source) => {
+        Match::Learn
+            if packet == Packet::Rtcp
+                && row.port == Port::Rtp
+                && row.source.destination() != Some(source) =>
+        {
             Verdict::Drop(DropReason::NotLearned)
         }
         Match::Learn => Verdict::Learn(packet),

@@ -83,7 +83,14 @@ impl Engine {
     /// Decides on the datagram `buffer[..length]` that came from `source` to `slot`; rewrites it in place. Some: it is
     /// to be sent. `buffer` must be longer than the datagram by [`rtcp::SDES`] bytes, or names are left out.
     #[inline]
-    pub fn receive(&mut self, slot: Slot, source: SocketAddr, buffer: &mut [u8], length: usize, now: Now) -> Option<Outgoing> {
+    pub fn receive(
+        &mut self,
+        slot: Slot,
+        source: SocketAddr,
+        buffer: &mut [u8],
+        length: usize,
+        now: Now,
+    ) -> Option<Outgoing> {
         match self.forward(slot, source, buffer, length, now) {
             Ok(out) => Some(out),
             Err(reason) => {
@@ -94,7 +101,14 @@ impl Engine {
     }
 
     #[inline]
-    fn forward(&mut self, slot: Slot, source: SocketAddr, buffer: &mut [u8], length: usize, now: Now) -> Result<Outgoing, DropReason> {
+    fn forward(
+        &mut self,
+        slot: Slot,
+        source: SocketAddr,
+        buffer: &mut [u8],
+        length: usize,
+        now: Now,
+    ) -> Result<Outgoing, DropReason> {
         let row = self.table.get(slot).ok_or(DropReason::Stale)?;
         let datagram = buffer.get_mut(..length).ok_or(DropReason::Oversize)?;
         let (packet, learn) = match classify(datagram, source, row, now.mono_ns) {

@@ -58,7 +58,8 @@ fn main() -> anyhow::Result<()> {
 
 fn start(options: &Options, state: &std::path::Path) -> anyhow::Result<Setup> {
     let run = state.join("run");
-    let listener: UnixListener = sys::unix::listen(&run.join("relay.sock")).context("relay.sock cannot be opened")?;
+    let listener: UnixListener =
+        sys::unix::listen(&run.join("relay.sock")).context("relay.sock cannot be opened")?;
     let epoch = getrandom::u64().context("no random numbers")?;
     let (lane, reason) = lane::choose(options.lane)?;
     tracing::info!("lane {}: {reason}", lane.name());
@@ -106,7 +107,9 @@ fn start(options: &Options, state: &std::path::Path) -> anyhow::Result<Setup> {
     let stats = Stats { lane: lane.name().into(), lane_reason: reason, missing, ..Stats::default() };
     tracing::info!(
         "ready: {workers} worker(s), {pairs} port pairs on {} ports {}-{}",
-        options.address, options.ports.first, options.ports.last
+        options.address,
+        options.ports.first,
+        options.ports.last
     );
     let advertised = options.advertised.unwrap_or(options.address);
     Ok(Setup { listener, workers: handles, ports, advertised, epoch, stats, recorder })

@@ -54,9 +54,16 @@ impl Ports {
                 Err(e) => {
                     self.free.push_back(rtp);
                     match e.raw_os_error() {
-                        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => return Err(Refusal::OutOfFiles),
+                        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
+                            return Err(Refusal::OutOfFiles);
+                        }
                         Some(libc::EADDRINUSE | libc::EACCES) => {}
-                        _ => return Err(Refusal::Impossible(format!("{}:{rtp} cannot be bound: {e}", self.address))),
+                        _ => {
+                            return Err(Refusal::Impossible(format!(
+                                "{}:{rtp} cannot be bound: {e}",
+                                self.address
+                            )));
+                        }
                     }
                 }
             }

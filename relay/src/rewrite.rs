@@ -34,7 +34,9 @@ impl Mask {
     pub fn new(seed: u64) -> Self {
         let mut mask = Self { guises: [None; 2], random: seed, cname: [0; 16] };
         let [a, b] = [mask.draw(), mask.draw()];
-        for (place, nibble) in mask.cname.iter_mut().zip((0..16).map(|n| (a ^ b.rotate_left(9)) >> (n * 4) & 0xf)) {
+        for (place, nibble) in
+            mask.cname.iter_mut().zip((0..16).map(|n| (a ^ b.rotate_left(9)) >> (n * 4) & 0xf))
+        {
             *place = b"0123456789abcdef".get(usize::try_from(nibble).unwrap_or(0)).copied().unwrap_or(b'0');
         }
         mask
@@ -90,7 +92,7 @@ impl Mask {
         next
     }
 
-    /// SplitMix64: the seed is from the system's generator, the rest needs no secrecy beyond it.
+    /// `SplitMix64`: the seed is from the system's generator, the rest needs no secrecy beyond it.
     fn draw(&mut self) -> u64 {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let z = (self.random ^ self.random >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -156,7 +156,11 @@ impl Source {
             // An exact match locks at once, whatever was learned before and whenever it comes.
             _ if source == signalled => Match::Learn,
             State::Candidate(candidate) if candidate == source => {
-                if now_ns < self.window_ends_ns { Match::Yes } else { Match::Learn }
+                if now_ns < self.window_ends_ns {
+                    Match::Yes
+                } else {
+                    Match::Learn
+                }
             }
             _ if self.learning == Learning::Strict => Match::Mismatch,
             _ if now_ns >= self.window_ends_ns => Match::NotLearned,
@@ -261,9 +265,16 @@ mod tests {
         assert_eq!(source, settled);
         source.signal(Some(at("192.0.2.2:4000")), Learning::Nat, 9_000, WINDOW);
         assert_eq!(source.destination(), Some(at("192.0.2.2:4000")));
-        assert_eq!(offer(&mut source, "192.0.2.1:4000", 9_001), Match::Learn, "still possible: behind the same NAT");
+        assert_eq!(
+            offer(&mut source, "192.0.2.1:4000", 9_001),
+            Match::Learn,
+            "still possible: behind the same NAT"
+        );
         source.signal(None, Learning::Nat, 9_100, WINDOW);
-        assert_eq!((source.destination(), offer(&mut source, "192.0.2.1:4000", 9_101)), (None, Match::Mismatch));
+        assert_eq!(
+            (source.destination(), offer(&mut source, "192.0.2.1:4000", 9_101)),
+            (None, Match::Mismatch)
+        );
     }
 
     proptest! {

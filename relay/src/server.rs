@@ -143,7 +143,8 @@ impl Server {
         if self.commands.get_mut(worker).is_some_and(|w| w.send(self.ticket, command)) {
             self.pending.insert(self.ticket, sender);
         } else {
-            let _ = sender.send(Err(Refusal::Impossible("too many commands are under way; try again".into())));
+            let _ =
+                sender.send(Err(Refusal::Impossible("too many commands are under way; try again".into())));
         }
         receiver
     }

@@ -53,7 +53,9 @@ impl Table {
 
     /// Puts a row into a slot that was taken.
     pub fn put(&mut self, slot: Slot, row: Row) {
-        if let Some(entry) = self.entries.get_mut(slot.index as usize).filter(|e| e.generation == slot.generation) {
+        if let Some(entry) =
+            self.entries.get_mut(slot.index as usize).filter(|e| e.generation == slot.generation)
+        {
             entry.row = Some(row);
         }
     }
@@ -65,7 +67,9 @@ impl Table {
 
     /// Gives the slot back, once the lane has no operation left on it. Its generation ends here.
     pub fn release(&mut self, slot: Slot) {
-        if let Some(entry) = self.entries.get_mut(slot.index as usize).filter(|e| e.generation == slot.generation) {
+        if let Some(entry) =
+            self.entries.get_mut(slot.index as usize).filter(|e| e.generation == slot.generation)
+        {
             entry.row = None;
             entry.generation = (entry.generation + 1) % GENERATIONS;
             self.free.push(slot.index);

@@ -144,7 +144,15 @@ pub fn start(plan: Plan) -> io::Result<(Handle, io::Result<()>)> {
             Ok(lane) => {
                 let engine = Engine::new(plan.sockets, plan.tap, plan.spans);
                 drop(ready.send(Ok(pinned)));
-                let mut worker = Worker { lane, engine, commands: command_end, reports: report_end, bell: bell_end, freed: Vec::new(), undelivered: Vec::new() };
+                let mut worker = Worker {
+                    lane,
+                    engine,
+                    commands: command_end,
+                    reports: report_end,
+                    bell: bell_end,
+                    freed: Vec::new(),
+                    undelivered: Vec::new(),
+                };
                 if let Err(e) = worker.run(&wake_end) {
                     // Without its lane a worker forwards nothing: better to end, and be started again by whoever
                     // watches the process, than to look alive.
@@ -195,7 +203,12 @@ impl Worker {
             if now.mono_ns >= next_watch {
                 next_watch = now.mono_ns + SECOND_NS;
                 self.engine.watch(now, &mut events);
-                events.drain(..).map(Report::Event).collect::<Vec<_>>().into_iter().for_each(|r| self.report(r));
+                events
+                    .drain(..)
+                    .map(Report::Event)
+                    .collect::<Vec<_>>()
+                    .into_iter()
+                    .for_each(|r| self.report(r));
             }
             if !self.undelivered.is_empty() {
                 std::mem::take(&mut self.undelivered).into_iter().for_each(|r| self.report(r));
@@ -244,7 +257,12 @@ impl Worker {
 
     /// Gives new sockets to the lane. If it refuses one, the whole call is undone, since half a call helps nobody; the
     /// answer is that the call is unknown now.
-    fn open_sockets(&mut self, call: CallKey, openings: Vec<Opening>, now: Now) -> io::Result<Result<Answer, Refusal>> {
+    fn open_sockets(
+        &mut self,
+        call: CallKey,
+        openings: Vec<Opening>,
+        now: Now,
+    ) -> io::Result<Result<Answer, Refusal>> {
         let mut refused = None;
         for Opening { slot, socket } in openings {
             match refused {

@@ -1,5 +1,13 @@
 //! What goes wrong on a lane, and that it goes on: want of buffers, late completions, closed ports.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test fails by panicking"
+)]
+
+#[path = "two_phones/rig.rs"]
 mod rig;
 
 use std::time::Duration;
@@ -26,7 +34,11 @@ fn a_port_that_ran_out_of_buffers_hears_again_and_no_buffer_is_lost() {
             }
         }
         assert_eq!(rig.forwarded(), 500, "{:?}", rig.lane.counters());
-        assert!(counter(&mut rig.lane, "enobufs") > 0, "the flood used up every buffer: {:?}", rig.lane.counters());
+        assert!(
+            counter(&mut rig.lane, "enobufs") > 0,
+            "the flood used up every buffer: {:?}",
+            rig.lane.counters()
+        );
         assert_eq!(counter(&mut rig.lane, "enobufs"), counter(&mut rig.lane, "rearmed"));
         // The last batch's sends go out with the next turn.
         rig.turn();

@@ -1,5 +1,12 @@
 //! The relay as a process, programmed over its socket, as control and recorder see it. On both lanes.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test fails by panicking"
+)]
+
 use std::io::{Read, Write};
 use std::net::UdpSocket;
 use std::os::unix::net::UnixStream;
@@ -10,7 +17,8 @@ use std::time::{Duration, Instant};
 use relay::call::{CallKey, Leg};
 use relay::program::client::ClientError;
 use relay::program::message::{
-    Event, Frame, LegMedia, Learning, LocalPorts, PayloadTypes, Refusal, Remote, Reply, Request, Stats, Stream,
+    Event, Frame, Learning, LegMedia, LocalPorts, PayloadTypes, Refusal, Remote, Reply, Request, Stats,
+    Stream,
 };
 use relay::program::{Client, wire};
 use relay::tap::{self, Kind, TapError};
@@ -35,7 +43,9 @@ impl Relay {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("pop.toml");
         let last = first_port + ports - 1;
-        let text = format!("[relay]\nlane = \"{lane}\"\nworkers = 1\nports = \"{first_port}-{last}\"\nsilence_seconds = 1\ntap_ring_mib = 1\n");
+        let text = format!(
+            "[relay]\nlane = \"{lane}\"\nworkers = 1\nports = \"{first_port}-{last}\"\nsilence_seconds = 1\ntap_ring_mib = 1\n"
+        );
         std::fs::write(&config, text).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_bauta-relay"))
             .args(["--state".as_ref(), folder.path().as_os_str(), "--config".as_ref(), config.as_os_str()])
@@ -93,7 +103,13 @@ fn media(phone: &UdpSocket) -> LegMedia {
 }
 
 fn open(streams: Vec<Stream>, label: Option<&[u8]>) -> Request {
-    Request::Open { call: CALL, blob: b"state".to_vec(), max_seconds: 1, label: label.map(<[u8]>::to_vec), streams }
+    Request::Open {
+        call: CALL,
+        blob: b"state".to_vec(),
+        max_seconds: 1,
+        label: label.map(<[u8]>::to_vec),
+        streams,
+    }
 }
 
 async fn opened(client: &Client, request: Request) -> Vec<[LocalPorts; 2]> {
@@ -132,10 +148,17 @@ async fn a_call_is_forwarded_both_ways_and_tapped_and_everything_is_given_back()
         stream.legs[1] = LegMedia::default();
         let ports = opened(&client, open(vec![stream], Some(b"label"))).await;
         let [caller, callee] = ports[0];
-        assert!(caller.rtp % 2 == 0 && caller.rtcp == caller.rtp + 1 && (first..first + 40).contains(&caller.rtp));
+        assert!(
+            caller.rtp % 2 == 0 && caller.rtcp == caller.rtp + 1 && (first..first + 40).contains(&caller.rtp)
+        );
 
         stream.legs[1] = media(&phones[1]);
-        let update = Request::Update { call: CALL, blob: Some(b"answered".to_vec()), label: None, streams: vec![stream] };
+        let update = Request::Update {
+            call: CALL,
+            blob: Some(b"answered".to_vec()),
+            label: None,
+            streams: vec![stream],
+        };
         assert_eq!(opened(&client, update).await, ports, "an answer moves no port");
         for number in 0..50 {
             say(&phones[0], caller, number);
@@ -144,10 +167,23 @@ async fn a_call_is_forwarded_both_ways_and_tapped_and_everything_is_given_back()
             assert_eq!(heard(&phones[0]), [b'h', b'i', number]);
         }
         let Reply::Calls(calls) = client.ask(Request::List { after: None }).await.unwrap() else { panic!() };
-        assert_eq!((calls.len(), calls[0].call, &calls[0].blob[..], &calls[0].ports), (1, CALL, &b"answered"[..], &ports));
-        let Reply::Closed(counters) = client.ask(Request::Close { call: CALL, label: None }).await.unwrap() else { panic!() };
-        assert!(counters.streams[0].iter().all(|leg| leg.rtp.packets == 50 && leg.drops.is_empty() && leg.settled.is_some()));
-        assert_eq!(client.ask(Request::Read { call: CALL }).await.unwrap_err().to_string(), "the relay refused: unknown call");
+        assert_eq!(
+            (calls.len(), calls[0].call, &calls[0].blob[..], &calls[0].ports),
+            (1, CALL, &b"answered"[..], &ports)
+        );
+        let Reply::Closed(counters) = client.ask(Request::Close { call: CALL, label: None }).await.unwrap()
+        else {
+            panic!()
+        };
+        assert!(
+            counters.streams[0]
+                .iter()
+                .all(|leg| leg.rtp.packets == 50 && leg.drops.is_empty() && leg.settled.is_some())
+        );
+        assert_eq!(
+            client.ask(Request::Read { call: CALL }).await.unwrap_err().to_string(),
+            "the relay refused: unknown call"
+        );
 
         let (mut kinds, mut payload) = (Vec::new(), Vec::new());
         let deadline = Instant::now() + Duration::from_secs(10);
@@ -165,7 +201,10 @@ async fn a_call_is_forwarded_both_ways_and_tapped_and_everything_is_given_back()
         assert!(!kinds.iter().any(|k| matches!(k, Kind::Gap { .. })), "{kinds:?}");
 
         let stats = stats(&client).await;
-        assert_eq!((stats.lane.as_str(), stats.calls, stats.pairs_free, stats.recorder_attached), (lane, 0, 20, true));
+        assert_eq!(
+            (stats.lane.as_str(), stats.calls, stats.pairs_free, stats.recorder_attached),
+            (lane, 0, 20, true)
+        );
         assert_eq!(stats.workers[0].forwarded.packets, 100);
     }
 }
@@ -185,7 +224,9 @@ async fn calls_outlive_their_control_and_the_next_one_finds_them() {
     assert_eq!(client.epoch(), epoch);
     let Reply::Calls(calls) = client.ask(Request::List { after: None }).await.unwrap() else { panic!() };
     assert_eq!(calls[0].blob, b"state");
-    assert!(matches!(client.ask(Request::List { after: Some(CALL) }).await.unwrap(), Reply::Calls(rest) if rest.is_empty()));
+    assert!(
+        matches!(client.ask(Request::List { after: Some(CALL) }).await.unwrap(), Reply::Calls(rest) if rest.is_empty())
+    );
 }
 
 #[tokio::test]
@@ -193,7 +234,8 @@ async fn a_second_control_and_alien_messages_are_refused_and_calls_go_on() {
     let relay = Relay::start("auto", 27_300, 40);
     let phones = [phone(), phone()];
     let (client, _events) = relay.connect().await;
-    let [caller, _] = opened(&client, open(vec![Stream { legs: phones.each_ref().map(media) }], None)).await[0];
+    let [caller, _] =
+        opened(&client, open(vec![Stream { legs: phones.each_ref().map(media) }], None)).await[0];
     let path = relay.socket("relay.sock");
     let error = Client::connect(&path).await.unwrap_err().to_string();
     assert!(error.contains("another control is connected"), "{error}");
@@ -235,7 +277,9 @@ async fn a_second_control_and_alien_messages_are_refused_and_calls_go_on() {
         .await
         .unwrap();
         match answer {
-            Some(Frame::Answer { answer: Err(refusal), .. }) => assert!(refusal.to_string().contains(expected), "{refusal}"),
+            Some(Frame::Answer { answer: Err(refusal), .. }) => {
+                assert!(refusal.to_string().contains(expected), "{refusal}")
+            }
             None => assert_eq!(expected, "", "half a frame needs no answer"),
             Some(other) => panic!("{other:?}"),
         }
@@ -252,9 +296,18 @@ async fn a_refused_call_leaves_nothing_behind() {
     let phones = [phone(), phone()];
     let stream = Stream { legs: phones.each_ref().map(media) };
     assert_eq!(opened(&client, open(vec![stream; 2], None)).await.len(), 2);
-    let other = Request::Open { call: CallKey(2), blob: vec![], max_seconds: 0, label: None, streams: vec![stream; 2] };
+    let other = Request::Open {
+        call: CallKey(2),
+        blob: vec![],
+        max_seconds: 0,
+        label: None,
+        streams: vec![stream; 2],
+    };
     assert!(matches!(client.ask(other).await, Err(ClientError::Refused(Refusal::OutOfPorts))));
-    assert!(matches!(client.ask(open(vec![stream], None)).await, Err(ClientError::Refused(Refusal::CallExists))));
+    assert!(matches!(
+        client.ask(open(vec![stream], None)).await,
+        Err(ClientError::Refused(Refusal::CallExists))
+    ));
     for streams in [vec![], vec![stream; 9]] {
         let wrong = Request::Open { call: CallKey(3), blob: vec![], max_seconds: 0, label: None, streams };
         assert!(matches!(client.ask(wrong).await, Err(ClientError::Refused(Refusal::Impossible(_)))));

@@ -74,7 +74,8 @@ impl Engine {
         let mut call = Call {
             key: new.call,
             opened: now,
-            expires_ns: (new.max_seconds > 0).then(|| now.mono_ns + u64::from(new.max_seconds) * 1_000_000_000),
+            expires_ns: (new.max_seconds > 0)
+                .then(|| now.mono_ns + u64::from(new.max_seconds) * 1_000_000_000),
             reported_ns: now.mono_ns,
             recorded: false,
             paused: false,
@@ -103,7 +104,8 @@ impl Engine {
         if self.table.free() < added.len() * 4 {
             return Err(Refusal::OutOfFiles);
         }
-        let mut call = self.calls.get_mut(index as usize).and_then(Option::take).ok_or(Refusal::UnknownCall)?;
+        let mut call =
+            self.calls.get_mut(index as usize).and_then(Option::take).ok_or(Refusal::UnknownCall)?;
         for (slots, stream) in call.streams.iter().zip(streams) {
             for (leg, [rtp, rtcp]) in Leg::BOTH.into_iter().zip(slots) {
                 self.signal(rtp.index, stream, leg, now);
@@ -137,7 +139,12 @@ impl Engine {
 
     /// Ends a call: its rows are gone at once, its slots when the lane has closed them. Gives the last counters and
     /// the slots to close.
-    pub fn close(&mut self, key: CallKey, label: Option<Vec<u8>>, now: Now) -> Result<(CallCounters, Vec<Slot>), Refusal> {
+    pub fn close(
+        &mut self,
+        key: CallKey,
+        label: Option<Vec<u8>>,
+        now: Now,
+    ) -> Result<(CallCounters, Vec<Slot>), Refusal> {
         let counters = self.read(key, now)?;
         let index = self.by_key.remove(&key).ok_or(Refusal::UnknownCall)?;
         let call = self.calls.get_mut(index as usize).and_then(Option::take).ok_or(Refusal::UnknownCall)?;
@@ -178,9 +185,8 @@ impl Engine {
     fn leg_counters(&self, [rtp, rtcp]: [Slot; 2], now: Now) -> LegCounters {
         let rows = [rtp, rtcp].map(|s| self.table.get(s));
         let rows = || rows.iter().flatten();
-        let sum = |count: fn(&Row) -> Count| {
-            rows().map(|r| count(r)).fold(Count::default(), std::ops::Add::add)
-        };
+        let sum =
+            |count: fn(&Row) -> Count| rows().map(|r| count(r)).fold(Count::default(), std::ops::Add::add);
         let last = rows().map(|r| r.last_ns).max().filter(|ns| *ns > 0);
         let mut drops: Vec<(String, u64)> = Vec::new();
         for (name, count) in rows().flat_map(|r| r.drops.named()).filter(|(_, count)| *count > 0) {
@@ -199,7 +205,13 @@ impl Engine {
         }
     }
 
-    fn add_streams(&mut self, call: &mut Call, call_index: u32, streams: Vec<NewStream>, now: Now) -> Vec<Opening> {
+    fn add_streams(
+        &mut self,
+        call: &mut Call,
+        call_index: u32,
+        streams: Vec<NewStream>,
+        now: Now,
+    ) -> Vec<Opening> {
         let mut openings = Vec::with_capacity(streams.len() * 4);
         for NewStream { stream, sockets, seeds } in streams {
             let number = u8::try_from(call.streams.len()).unwrap_or(u8::MAX);
@@ -210,34 +222,39 @@ impl Engine {
                 slots.push(slot);
                 openings.push(Opening { slot, socket });
             }
-            let [caller_rtp, caller_rtcp, callee_rtp, callee_rtcp] = *slots.as_slice() else { return openings };
+            let [caller_rtp, caller_rtcp, callee_rtp, callee_rtcp] = *slots.as_slice() else {
+                return openings;
+            };
             let legs = [[caller_rtp, caller_rtcp], [callee_rtp, callee_rtcp]];
             let pairs = legs.map(|[rtp, rtcp]| Pair { rtp: rtp.index, rtcp: rtcp.index });
             let [caller, callee] = pairs;
             for ((leg, slots), seed) in Leg::BOTH.into_iter().zip(legs).zip(seeds) {
                 let (own, peer) = if leg == Leg::Caller { (caller, callee) } else { (callee, caller) };
                 for (slot, port) in slots.into_iter().zip([Port::Rtp, Port::Rtcp]) {
-                    self.table.put(slot, Row {
-                        port,
-                        leg,
-                        stream: number,
-                        rtcp_mux: false,
-                        tapping: call.recorded && !call.paused,
-                        call: call.key,
-                        call_index,
-                        accepts: PayloadTypes::NONE,
-                        tapped: PayloadTypes::NONE,
-                        source: Source::UNKNOWN,
-                        own,
-                        peer,
-                        mask: Mask::new(seed),
-                        rtp: Count::default(),
-                        rtcp: Count::default(),
-                        last_ns: 0,
-                        drops: DropCounters::default(),
-                        tap_lost: 0,
-                        gap: None,
-                    });
+                    self.table.put(
+                        slot,
+                        Row {
+                            port,
+                            leg,
+                            stream: number,
+                            rtcp_mux: false,
+                            tapping: call.recorded && !call.paused,
+                            call: call.key,
+                            call_index,
+                            accepts: PayloadTypes::NONE,
+                            tapped: PayloadTypes::NONE,
+                            source: Source::UNKNOWN,
+                            own,
+                            peer,
+                            mask: Mask::new(seed),
+                            rtp: Count::default(),
+                            rtcp: Count::default(),
+                            last_ns: 0,
+                            drops: DropCounters::default(),
+                            tap_lost: 0,
+                            gap: None,
+                        },
+                    );
                     self.signal(slot.index, &stream, leg, now);
                 }
             }

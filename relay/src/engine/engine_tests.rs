@@ -4,7 +4,7 @@ use std::net::{SocketAddr, UdpSocket};
 
 use super::*;
 use crate::call::Leg;
-use crate::program::message::{Event, LegMedia, Learning, PayloadTypes, Refusal, Remote, Stream};
+use crate::program::message::{Event, Learning, LegMedia, PayloadTypes, Refusal, Remote, Stream};
 use crate::tap::{self, Attachment, Host, Kind, Record};
 
 const CALL: CallKey = CallKey(42);
@@ -55,7 +55,12 @@ fn rig(label: Option<&[u8]>, stream: Stream) -> Rig {
     std::thread::spawn(move || host.serve(|_| {}));
     let recorder = tap::attach(&path).unwrap();
     let mut engine = Engine::new(8, writer, SPANS);
-    let new = NewCall { call: CALL, label: label.map(<[u8]>::to_vec), max_seconds: 100, streams: vec![new_stream(stream)] };
+    let new = NewCall {
+        call: CALL,
+        label: label.map(<[u8]>::to_vec),
+        max_seconds: 100,
+        streams: vec![new_stream(stream)],
+    };
     let slots = engine.open(new, at(0)).unwrap().into_iter().map(|o| o.slot).collect();
     Rig { engine, recorder, slots, _folder: folder }
 }
@@ -67,7 +72,24 @@ impl Rig {
 
     fn rtp(&mut self, leg: Leg, payload_type: u8, seconds: u64) -> Option<(Outgoing, Vec<u8>)> {
         let mut buffer = [0; 200];
-        buffer[..16].copy_from_slice(&[0x80, payload_type, 0, 7, 0, 0, 0, 80, 0, 0, 0, 5, b'a', b'b', b'c', b'd']);
+        buffer[..16].copy_from_slice(&[
+            0x80,
+            payload_type,
+            0,
+            7,
+            0,
+            0,
+            0,
+            80,
+            0,
+            0,
+            0,
+            5,
+            b'a',
+            b'b',
+            b'c',
+            b'd',
+        ]);
         let out = self.engine.receive(self.slot(leg), phone(leg), &mut buffer, 16, at(seconds))?;
         Some((out, buffer[..out.length].to_vec()))
     }
@@ -143,15 +165,18 @@ fn the_tap_carries_what_was_said_as_it_came_and_no_digits() {
     rig.engine.close(CALL, Some(b"ended".to_vec()), at(4)).unwrap();
     let packet = |leg| Kind::Packet { leg, stream: 0 };
     let as_it_came = vec![0x80, 8, 0, 7, 0, 0, 0, 80, 0, 0, 0, 5, b'a', b'b', b'c', b'd'];
-    assert_eq!(rig.taps(), [
-        (Kind::Open, b"label".to_vec()),
-        (packet(Leg::Callee), as_it_came.clone()),
-        (Kind::Pause, vec![]),
-        (Kind::Resume, vec![]),
-        (Kind::Label, b"answered".to_vec()),
-        (packet(Leg::Caller), as_it_came),
-        (Kind::Close, b"ended".to_vec()),
-    ]);
+    assert_eq!(
+        rig.taps(),
+        [
+            (Kind::Open, b"label".to_vec()),
+            (packet(Leg::Callee), as_it_came.clone()),
+            (Kind::Pause, vec![]),
+            (Kind::Resume, vec![]),
+            (Kind::Label, b"answered".to_vec()),
+            (packet(Leg::Caller), as_it_came),
+            (Kind::Close, b"ended".to_vec()),
+        ]
+    );
 }
 
 #[test]
@@ -209,7 +234,10 @@ fn silence_and_the_end_of_time_are_reported_and_repeated() {
     rig.rtp(Leg::Caller, 8, 70).unwrap();
     assert_eq!(report(&mut rig, 120), [Event::Expired { call: CALL }]);
     assert_eq!(report(&mut rig, 129), []);
-    assert_eq!(report(&mut rig, 130), [Event::Silent { call: CALL, seconds: 60 }, Event::Expired { call: CALL }]);
+    assert_eq!(
+        report(&mut rig, 130),
+        [Event::Silent { call: CALL, seconds: 60 }, Event::Expired { call: CALL }]
+    );
 }
 
 #[test]
@@ -222,7 +250,11 @@ fn slots_come_back_and_what_does_not_fit_is_refused_whole() {
     let (_, slots) = rig.engine.close(CALL, None, at(1)).unwrap();
     assert!(rig.rtp(Leg::Caller, 8, 1).is_none(), "its rows are gone at once");
     assert_eq!(rig.engine.stats().drops.iter().find(|(n, _)| n == "stale"), Some(&("stale".to_owned(), 1)));
-    assert_eq!(rig.engine.open(second(CallKey(2)), at(1)).unwrap_err(), Refusal::OutOfFiles, "its slots are not");
+    assert_eq!(
+        rig.engine.open(second(CallKey(2)), at(1)).unwrap_err(),
+        Refusal::OutOfFiles,
+        "its slots are not"
+    );
     slots.into_iter().for_each(|slot| rig.engine.release(slot));
     rig.engine.open(second(CallKey(2)), at(1)).unwrap();
     assert!(rig.rtp(Leg::Caller, 8, 1).is_none(), "a late packet of the old call does not reach the new one");

@@ -58,7 +58,8 @@ impl Tapping {
     /// Tells the gap that is open in a row's recording, now or when there is room: before a call's rows go.
     pub(super) fn last_gap(&mut self, row: &mut Row) {
         if let Some(gap) = row.gap.take() {
-            let kind = Kind::Gap { leg: row.leg, stream: row.stream, packets: gap.packets, since_ns: gap.since_ns };
+            let kind =
+                Kind::Gap { leg: row.leg, stream: row.stream, packets: gap.packets, since_ns: gap.since_ns };
             self.event(Record { position: 0, call: row.call, at_ns: gap.until_ns, kind }, Vec::new());
         }
     }

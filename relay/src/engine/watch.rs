@@ -14,7 +14,9 @@ impl Engine {
             let rows = call.streams.iter().flatten().flatten().filter_map(|s| self.table.get(*s));
             let last = rows.map(|r| r.last_ns).max().unwrap_or(0).max(call.opened.mono_ns);
             let silent = now.mono_ns.saturating_sub(last);
-            if silent >= self.spans.silence_ns && now.mono_ns.saturating_sub(call.reported_ns.max(last)) >= self.spans.silence_ns {
+            if silent >= self.spans.silence_ns
+                && now.mono_ns.saturating_sub(call.reported_ns.max(last)) >= self.spans.silence_ns
+            {
                 call.reported_ns = now.mono_ns;
                 let seconds = u32::try_from(silent / 1_000_000_000).unwrap_or(u32::MAX);
                 events.push(Event::Silent { call: call.key, seconds });

@@ -71,7 +71,12 @@ fn choose_with(choice: Choice, probe: impl Fn() -> io::Result<()>) -> io::Result
         }),
         (Choice::Only(LaneKind::Uring), true) => probe()
             .map(|()| (LaneKind::Uring, "relay.lane = \"uring\" in the settings".into()))
-            .map_err(|e| io::Error::new(e.kind(), format!("relay.lane = \"uring\", but io_uring is refused ({})", explain(&e)))),
+            .map_err(|e| {
+                io::Error::new(
+                    e.kind(),
+                    format!("relay.lane = \"uring\", but io_uring is refused ({})", explain(&e)),
+                )
+            }),
     }
 }
 
@@ -110,7 +115,12 @@ mod tests {
 
     #[test]
     fn a_demanded_lane_is_that_lane_or_an_error() {
-        assert!(choose_with(Choice::Only(LaneKind::Uring), refused).unwrap_err().to_string().contains("relay.lane"));
+        assert!(
+            choose_with(Choice::Only(LaneKind::Uring), refused)
+                .unwrap_err()
+                .to_string()
+                .contains("relay.lane")
+        );
         assert_eq!(choose_with(Choice::Only(LaneKind::Mmsg), || Ok(())).unwrap().0, LaneKind::Mmsg);
     }
 }

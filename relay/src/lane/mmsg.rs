@@ -72,14 +72,11 @@ impl Mmsg {
             let mut list = [Outgoing { index: 0, length: 0, to: ([0, 0, 0, 0], 0).into() }; BATCH];
             let (mut staged, mut via) = (0, 0);
             for index in 0..count {
-                let out = match self.batch.datagram(index) {
-                    Some((source, bytes, length)) => engine.receive(slot, source, bytes, length, now),
-                    None => {
-                        engine.dropped(slot, DropReason::Oversize);
-                        None
-                    }
+                let Some((source, bytes, length)) = self.batch.datagram(index) else {
+                    engine.dropped(slot, DropReason::Oversize);
+                    continue;
                 };
-                let Some(out) = out else { continue };
+                let Some(out) = engine.receive(slot, source, bytes, length, now) else { continue };
                 if out.via != via {
                     self.flush(slot, via, list.get(..staged).unwrap_or_default(), engine);
                     (staged, via) = (0, out.via);

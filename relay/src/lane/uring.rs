@@ -91,20 +91,22 @@ impl Uring {
                         None => engine.dropped(slot, DropReason::Oversize),
                     },
                     (_, Err(libc::ENOBUFS)) => self.counters.enobufs += 1,
-                    (_, Err(libc::ECANCELED)) => {}
+                    (_, Err(libc::ECANCELED)) | (None, Ok(_)) => {}
                     // An ICMP error of an earlier send, or a passing want of memory: counted, never fatal.
                     (_, Err(_)) => self.counters.receive_errors += 1,
-                    (None, Ok(_)) => {}
                 }
                 buffer.into_iter().for_each(|b| self.ring.hold(b));
                 if !more {
                     self.receive_ended(slot)?;
                 }
             }
-            Operation::Send => engine.dropped(slot, match result {
-                Err(libc::EAGAIN | libc::ENOBUFS) => DropReason::SendBlocked,
-                _ => DropReason::SendFailed,
-            }),
+            Operation::Send => engine.dropped(
+                slot,
+                match result {
+                    Err(libc::EAGAIN | libc::ENOBUFS) => DropReason::SendBlocked,
+                    _ => DropReason::SendFailed,
+                },
+            ),
             // Not found: its receive has ended by itself, and that completion frees the slot.
             Operation::Cancel => {}
             Operation::Wake => {
@@ -185,7 +187,7 @@ impl Lane for Uring {
         let now = Now::read();
         let mut woken = false;
         for _ in 0..BATCH {
-            let Some(completion) = self.ring.next() else { break };
+            let Some(completion) = self.ring.take() else { break };
             woken |= self.complete(completion, engine, now)?;
         }
         self.rearm()?;

@@ -66,7 +66,10 @@ fn check(mut rest: &[u8]) -> Result<(), DropReason> {
         let padding = if first & 0x20 == 0 { 0 } else { packet.last().copied().map_or(0, usize::from) };
         let padded = first & 0x20 != 0;
         // Only the last packet may be padded, by a multiple of four that leaves the header.
-        if first >> 6 != 2 || (padded && (!after.is_empty() || padding == 0 || !padding.is_multiple_of(4) || padding > size - 4)) {
+        if first >> 6 != 2
+            || (padded
+                && (!after.is_empty() || padding == 0 || !padding.is_multiple_of(4) || padding > size - 4))
+        {
             return Err(DropReason::MalformedRtcp);
         }
         rest = after;
@@ -177,11 +180,19 @@ mod tests {
         let (sent, heard) = masks();
         let (mine, theirs) = (sent.of_source(5).unwrap(), heard.of_source(6).unwrap());
         let seen = 0x0001_0000 | u32::from(7_u16.wrapping_add(theirs.sequence));
-        let report = words(&[0x82c8_0012, 5, 1, 2, 1000, 3, 4, theirs.shown, 0, seen, 1, 2, 3, 99, 0, 0, 0, 0, 0]);
+        let report =
+            words(&[0x82c8_0012, 5, 1, 2, 1000, 3, 4, theirs.shown, 0, seen, 1, 2, 3, 99, 0, 0, 0, 0, 0]);
         let out = run(&[report, name("+447700900001@phone")].concat()).unwrap();
         let word = |at: usize| ssrc(&out, at * 4).unwrap();
-        assert_eq!((word(0), word(1), word(4)), (0x81c8_000c, mine.shown, 1000_u32.wrapping_add(mine.timestamp)));
-        assert_eq!((word(7), word(9) & 0xffff), (6, 7), "the block speaks of the source's own numbers; the block about 99 is gone");
+        assert_eq!(
+            (word(0), word(1), word(4)),
+            (0x81c8_000c, mine.shown, 1000_u32.wrapping_add(mine.timestamp))
+        );
+        assert_eq!(
+            (word(7), word(9) & 0xffff),
+            (6, 7),
+            "the block speaks of the source's own numbers; the block about 99 is gone"
+        );
         assert_eq!(out.len(), 52 + SDES);
         assert_eq!((word(13), word(14)), (0x81ca_0006, mine.shown));
         assert_eq!(&out[62..78], sent.cname());

@@ -7,7 +7,8 @@ use super::{Server, Shared};
 use crate::call::CallKey;
 use crate::engine::{NewCall, NewStream};
 use crate::program::message::{
-    CallCounters, LiveCall, LocalPorts, MAX_LIST, MAX_OPAQUE, MAX_STREAMS, Refusal, Reply, Request, Stats, Stream,
+    CallCounters, LiveCall, LocalPorts, MAX_LIST, MAX_OPAQUE, MAX_STREAMS, Refusal, Reply, Request, Stats,
+    Stream,
 };
 use crate::sys::clock::Now;
 use crate::worker::{Answer, Command};
@@ -76,14 +77,17 @@ pub(super) async fn handle(server: &Shared, request: Request) -> Result<Reply, R
 fn counters(answer: Answer) -> Result<CallCounters, Refusal> {
     match answer {
         Answer::Counters(counters) => Ok(counters),
-        Answer::Done | Answer::Stats(_) => Err(Refusal::Impossible("the worker answered something else".into())),
+        Answer::Done | Answer::Stats(_) => {
+            Err(Refusal::Impossible("the worker answered something else".into()))
+        }
     }
 }
 
 async fn stats(server: &Shared) -> Result<Stats, Refusal> {
     let (asked, mut stats) = {
         let mut server = server.borrow_mut();
-        let asked: Vec<Asked> = (0..server.commands.len()).map(|w| server.command(w, Command::Stats)).collect();
+        let asked: Vec<Asked> =
+            (0..server.commands.len()).map(|w| server.command(w, Command::Stats)).collect();
         let mut stats = server.stats.clone();
         stats.calls = server.calls.len() as u64;
         stats.pairs_free = server.ports.free() as u64;
@@ -100,9 +104,9 @@ async fn stats(server: &Shared) -> Result<Stats, Refusal> {
 
 fn opaque(bytes: Option<&[u8]>) -> Result<(), Refusal> {
     match bytes.map_or(0, <[u8]>::len) {
-        length if length > MAX_OPAQUE => {
-            Err(Refusal::Impossible(format!("a blob or label of {length} bytes; the largest is {MAX_OPAQUE}")))
-        }
+        length if length > MAX_OPAQUE => Err(Refusal::Impossible(format!(
+            "a blob or label of {length} bytes; the largest is {MAX_OPAQUE}"
+        ))),
         _ => Ok(()),
     }
 }
@@ -131,12 +135,16 @@ impl Server {
             return Err(Refusal::CallExists);
         }
         let (ports, streams) = self.take_ports(streams)?;
-        let worker = self.load.iter().enumerate().min_by_key(|(_, calls)| **calls).map_or(0, |(index, _)| index);
+        let worker =
+            self.load.iter().enumerate().min_by_key(|(_, calls)| **calls).map_or(0, |(index, _)| index);
         if let Some(load) = self.load.get_mut(worker) {
             *load += 1;
         }
         let recorded = label.is_some();
-        self.calls.insert(call, Entry { worker, blob, opened_ns: Now::read().wall_ns, recorded, ports, busy: true });
+        self.calls.insert(
+            call,
+            Entry { worker, blob, opened_ns: Now::read().wall_ns, recorded, ports, busy: true },
+        );
         Ok(self.command(worker, Command::Open(NewCall { call, label, max_seconds, streams })))
     }
 
@@ -146,7 +154,12 @@ impl Server {
         Ok(Reply::Opened(local(&entry.ports, self.advertised)))
     }
 
-    fn update(&mut self, call: CallKey, label: Option<Vec<u8>>, streams: &[Stream]) -> Result<(Asked, Vec<[u16; 2]>), Refusal> {
+    fn update(
+        &mut self,
+        call: CallKey,
+        label: Option<Vec<u8>>,
+        streams: &[Stream],
+    ) -> Result<(Asked, Vec<[u16; 2]>), Refusal> {
         opaque(label.as_deref())?;
         stream_count(streams.len())?;
         let entry = self.calls.get_mut(&call).ok_or(Refusal::UnknownCall)?;
@@ -159,9 +172,10 @@ impl Server {
         entry.busy = true;
         let worker = entry.worker;
         match self.take_ports(new) {
-            Ok((ports, added)) => {
-                Ok((self.command(worker, Command::Update { call, label, streams: old.to_vec(), added }), ports))
-            }
+            Ok((ports, added)) => Ok((
+                self.command(worker, Command::Update { call, label, streams: old.to_vec(), added }),
+                ports,
+            )),
             Err(refusal) => {
                 self.calls.entry(call).and_modify(|e| e.busy = false);
                 Err(refusal)

@@ -47,7 +47,9 @@ async fn read(
     loop {
         while let Some((frame, used)) = wire::decode(&buffer).map_err(|e| malformed(e.to_string()))? {
             buffer.drain(..used);
-            let Frame::Request { id, request } = frame else { return Err(malformed("only requests are expected here".into())) };
+            let Frame::Request { id, request } = frame else {
+                return Err(malformed("only requests are expected here".into()));
+            };
             let refusal = match &request {
                 _ if !free => Some(Refusal::Busy),
                 Request::Hello { version } if *version != VERSION => Some(Refusal::Version { ours: VERSION }),

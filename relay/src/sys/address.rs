@@ -3,8 +3,9 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 /// Bytes of the longest address, `sockaddr_in6`.
-pub const MAX: usize = 28;
-const V4: usize = 16;
+pub const MAX: usize = LENGTHS.1 as usize;
+/// Bytes of `sockaddr_in` and of `sockaddr_in6`, as the kernel counts them.
+pub const LENGTHS: (u32, u32) = (16, 28);
 #[allow(clippy::cast_possible_truncation, reason = "AF_INET and AF_INET6 are small")]
 const FAMILIES: (u16, u16) = (libc::AF_INET as u16, libc::AF_INET6 as u16);
 
@@ -41,7 +42,7 @@ impl From<SocketAddr> for RawAddress {
                 let [f0, f1] = FAMILIES.0.to_ne_bytes();
                 let [a, b, c, d] = v4.ip().octets();
                 raw.bytes[..8].copy_from_slice(&[f0, f1, p0, p1, a, b, c, d]);
-                raw.length = V4 as u32;
+                raw.length = LENGTHS.0;
             }
             SocketAddr::V6(v6) => {
                 let [f0, f1] = FAMILIES.1.to_ne_bytes();
@@ -49,7 +50,7 @@ impl From<SocketAddr> for RawAddress {
                 raw.bytes[4..8].copy_from_slice(&v6.flowinfo().to_be_bytes());
                 raw.bytes[8..24].copy_from_slice(&v6.ip().octets());
                 raw.bytes[24..28].copy_from_slice(&v6.scope_id().to_ne_bytes());
-                raw.length = MAX as u32;
+                raw.length = LENGTHS.1;
             }
         }
         raw

@@ -20,11 +20,18 @@ pub fn raise_open_files() -> io::Result<u64> {
 pub fn missing(files: u64) -> Vec<String> {
     let mut list = Vec::new();
     if files < PLENTY {
-        list.push(format!("at most {files} open files: room for {} calls; raise the hard limit (ulimit -Hn) for more", files / 4));
+        list.push(format!(
+            "at most {files} open files: room for {} calls; raise the hard limit (ulimit -Hn) for more",
+            files / 4
+        ));
     }
-    let limit = std::fs::read_to_string("/proc/sys/net/core/rmem_max").ok().and_then(|t| t.trim().parse::<u64>().ok());
+    let limit = std::fs::read_to_string("/proc/sys/net/core/rmem_max")
+        .ok()
+        .and_then(|t| t.trim().parse::<u64>().ok());
     if let Some(limit) = limit.filter(|l| *l < 256 * 1024) {
-        list.push(format!("socket buffers are limited to {limit} bytes (net.core.rmem_max): bursts may be lost"));
+        list.push(format!(
+            "socket buffers are limited to {limit} bytes (net.core.rmem_max): bursts may be lost"
+        ));
     }
     list
 }

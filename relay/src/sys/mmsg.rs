@@ -7,7 +7,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use super::address::{self, RawAddress};
 
 /// Datagrams per system call.
-pub const BATCH: usize = 64;
+pub const BATCH: usize = BATCH_U32 as usize;
+const BATCH_U32: u32 = 64;
 /// Bytes per buffer.
 pub const BUFFER: usize = 2048;
 /// Bytes of a buffer that receiving leaves free, for what rewriting may append.
@@ -15,8 +16,8 @@ pub const SPARE: usize = 64;
 
 /// Buffers with room for [`BATCH`] datagrams, and the headers that the two system calls want.
 pub struct Batch {
-    buffers: Box<[[u8; BUFFER]; BATCH]>,
-    addresses: Box<[[u8; address::MAX]; BATCH]>,
+    buffers: Box<[[u8; BUFFER]]>,
+    addresses: Box<[[u8; address::MAX]]>,
     lengths: [usize; BATCH],
     truncated: [bool; BATCH],
 }
@@ -41,8 +42,8 @@ pub struct Outgoing {
 impl Default for Batch {
     fn default() -> Self {
         Self {
-            buffers: Box::new([[0; BUFFER]; BATCH]),
-            addresses: Box::new([[0; address::MAX]; BATCH]),
+            buffers: vec![[0; BUFFER]; BATCH].into_boxed_slice(),
+            addresses: vec![[0; address::MAX]; BATCH].into_boxed_slice(),
             lengths: [0; BATCH],
             truncated: [false; BATCH],
         }
@@ -59,17 +60,19 @@ impl Batch {
         for (((buffer, address), vector), header) in parts.zip(&mut vectors).zip(&mut headers) {
             vector.iov_base = buffer.as_mut_ptr().cast();
             header.msg_hdr.msg_name = address.as_mut_ptr().cast();
-            header.msg_hdr.msg_namelen = address::MAX as u32;
+            header.msg_hdr.msg_namelen = address::LENGTHS.1;
             header.msg_hdr.msg_iov = vector;
             header.msg_hdr.msg_iovlen = 1;
         }
         // SAFETY: every header points to an iovec, a buffer and an address of its own that outlive the call.
         let count = unsafe {
             let flags = libc::MSG_DONTWAIT;
-            libc::recvmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), BATCH as u32, flags, std::ptr::null_mut())
+            libc::recvmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), BATCH_U32, flags, std::ptr::null_mut())
         };
         let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
-        for ((header, length), truncated) in headers.iter().zip(&mut self.lengths).zip(&mut self.truncated).take(count) {
+        for ((header, length), truncated) in
+            headers.iter().zip(&mut self.lengths).zip(&mut self.truncated).take(count)
+        {
             *length = header.msg_len as usize;
             *truncated = header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0;
         }
@@ -105,7 +108,8 @@ impl Batch {
         }
         // SAFETY: the first `count` headers point to an iovec, bytes and an address that outlive the call; the kernel
         // only reads them.
-        let sent = unsafe { libc::sendmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), count, libc::MSG_DONTWAIT) };
+        let sent =
+            unsafe { libc::sendmmsg(socket.as_raw_fd(), headers.as_mut_ptr(), count, libc::MSG_DONTWAIT) };
         usize::try_from(sent).map_err(|_| io::Error::last_os_error())
     }
 }

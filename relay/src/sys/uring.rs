@@ -22,7 +22,7 @@ const BUFFER_GROUP: u16 = 0;
 /// What a multishot receive writes before the datagram: `io_uring_recvmsg_out`, then the source address.
 const PREFIX: usize = 16 + address::MAX;
 /// Bytes of a buffer that the kernel may not fill, for what rewriting may append.
-const SPARE: usize = 64;
+const SPARE: u32 = 64;
 
 /// How large a ring is.
 #[derive(Debug, Clone, Copy)]
@@ -107,7 +107,7 @@ impl Ring {
         }
         // SAFETY: all zeroes is a valid, empty msghdr.
         let mut header: Box<libc::msghdr> = Box::new(unsafe { std::mem::zeroed() });
-        header.msg_namelen = address::MAX as u32;
+        header.msg_namelen = address::LENGTHS.1;
         let depth = uring.submission().capacity();
         Ok(Self {
             uring,
@@ -131,26 +131,34 @@ impl Ring {
 
     /// Arms the multishot receive of a slot's socket.
     pub fn receive(&mut self, slot: Slot) -> io::Result<()> {
-        let entry = opcode::RecvMsgMulti::new(Fixed(slot.index), &raw const *self.header, BUFFER_GROUP).build();
-        self.push(entry.user_data(tag(Operation::Receive, slot)))
+        let entry =
+            opcode::RecvMsgMulti::new(Fixed(slot.index), &raw const *self.header, BUFFER_GROUP).build();
+        self.push(&entry.user_data(tag(Operation::Receive, slot)))
     }
 
     /// Ends the multishot receive of a slot's socket: its last completion follows.
     pub fn cancel(&mut self, slot: Slot) -> io::Result<()> {
         let entry = opcode::AsyncCancel::new(tag(Operation::Receive, slot)).build();
-        self.push(entry.user_data(tag(Operation::Cancel, slot)).flags(squeue::Flags::SKIP_SUCCESS))
+        self.push(&entry.user_data(tag(Operation::Cancel, slot)).flags(squeue::Flags::SKIP_SUCCESS))
     }
 
     /// Reports, until told otherwise, when `fd` becomes readable.
     pub fn watch(&mut self, fd: RawFd) -> io::Result<()> {
         let entry = opcode::PollAdd::new(io_uring::types::Fd(fd), libc::POLLIN as u32).multi(true).build();
-        self.push(entry.user_data(tag(Operation::Wake, Slot { index: 0, generation: 0 })))
+        self.push(&entry.user_data(tag(Operation::Wake, Slot { index: 0, generation: 0 })))
     }
 
     /// Sends `length` bytes of the datagram in `buffer` through the socket at `via`. Completes only if it fails,
     /// under `slot`.
     #[inline]
-    pub fn send(&mut self, slot: Slot, via: u32, to: SocketAddr, buffer: &Held, length: usize) -> io::Result<()> {
+    pub fn send(
+        &mut self,
+        slot: Slot,
+        via: u32,
+        to: SocketAddr,
+        buffer: &Held,
+        length: usize,
+    ) -> io::Result<()> {
         if self.staged == self.addresses.len() {
             self.submit()?;
         }
@@ -163,7 +171,7 @@ impl Ring {
             .flags(libc::MSG_DONTWAIT)
             .build();
         self.staged += 1;
-        self.push(entry.user_data(tag(Operation::Send, slot)).flags(squeue::Flags::SKIP_SUCCESS))
+        self.push(&entry.user_data(tag(Operation::Send, slot)).flags(squeue::Flags::SKIP_SUCCESS))
     }
 
     /// The datagram that a receive left in `buffer`, of which the completion said `filled`: source, the buffer from
@@ -183,6 +191,7 @@ impl Ring {
 
     /// Takes a buffer back, to be given to the kernel again once what was submitted from it is done.
     #[inline]
+    #[allow(clippy::needless_pass_by_value, reason = "a buffer goes back once: holding it takes it")]
     pub fn hold(&mut self, buffer: Held) {
         self.held.push(buffer.0);
     }
@@ -214,7 +223,7 @@ impl Ring {
 
     /// The next completion that is there, if any.
     #[inline]
-    pub fn next(&mut self) -> Option<Completion> {
+    pub fn take(&mut self) -> Option<Completion> {
         loop {
             let entry = self.uring.completion().next()?;
             let buffer = cqueue::buffer_select(entry.flags()).map(|id| {
@@ -247,13 +256,14 @@ impl Ring {
         self.uring.completion().overflow()
     }
 
-    fn push(&mut self, entry: squeue::Entry) -> io::Result<()> {
+    fn push(&mut self, entry: &squeue::Entry) -> io::Result<()> {
         if self.uring.submission().is_full() {
             self.submit()?;
         }
         // SAFETY: what the entry points to (buffers, header, addresses) is owned by this ring and stays in place; a
         // send's buffer and address are used again only after `submit` has run it.
-        unsafe { self.uring.submission().push(&entry) }.map_err(|_| io::Error::other("the submission queue is full"))
+        unsafe { self.uring.submission().push(entry) }
+            .map_err(|_| io::Error::other("the submission queue is full"))
     }
 
     fn give_back(&mut self) {

@@ -157,7 +157,7 @@ impl Consumer {
     }
 
     /// Takes the announcement back.
-    pub(super) fn woke(&self, shared: &Indices) {
+    pub(super) fn woke(shared: &Indices) {
         shared.asleep.store(0, Ordering::Relaxed);
     }
 
@@ -256,7 +256,7 @@ mod loom_model {
                         // Blocks for ever, which loom reports as a deadlock, unless the writer rings.
                         shared.bell.wait();
                     }
-                    consumer.woke(&shared.indices);
+                    Consumer::woke(&shared.indices);
                 }
             }
             writer.join().unwrap();

@@ -116,7 +116,7 @@ impl Memory {
     #[inline]
     pub(super) const fn indices(&self) -> &Indices {
         // SAFETY: lies in the mapped header, aligned, and consists of atomics only.
-        unsafe { &*(&raw const (*self.base.cast::<Header>().as_ptr()).indices) }
+        unsafe { &(*self.base.cast::<Header>().as_ptr()).indices }
     }
 
     /// Copies `bytes` to `offset`; both ends must lie inside (asserted).

@@ -178,7 +178,7 @@ impl Reader {
             let offset = usize::try_from(position).map_err(|_| Poisoned)? & (self.memory.capacity() - 1);
             let lap = self.memory.capacity() - offset;
             let readable = usize::try_from(available).map_err(|_| Poisoned)?.min(lap);
-            if readable < ALIGN || offset % ALIGN != 0 {
+            if readable < ALIGN || !offset.is_multiple_of(ALIGN) {
                 return Err(Poisoned);
             }
             let mut header = [0; HEADER];
@@ -238,11 +238,12 @@ impl Reader {
 
     /// Awake again.
     pub(super) fn woke(&self) {
-        self.consumer.woke(self.memory.indices());
+        Consumer::woke(self.memory.indices());
         let _ = rustix::io::read(&self.bell, &mut [0_u8; 8]);
     }
 }
 
-#[cfg(all(test, not(loom_model)))]
+#[cfg(test)]
+#[cfg(not(loom_model))]
 #[path = "ring_tests.rs"]
 mod tests;

@@ -138,7 +138,7 @@ fn a_reader_that_writes_an_impossible_index_stops_the_tap_until_the_next_reader(
         writer.packet(&packet(1), &[0; 64]).unwrap();
         writer.flush();
         writer.memory.indices().attack(None, Some(tail));
-        while writer.packet(&packet(2), &[0; 60_000]).is_ok() {}
+        while writer.packet(&packet(2), &vec![0; 60_000]).is_ok() {}
         assert!(writer.event(&packet(3), &[]).is_err());
         drop(reader);
         writer.reader_attached();

@@ -8,7 +8,8 @@ use io_uring::types::BufRingEntry;
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
 /// Bytes per buffer: a datagram of an Ethernet frame, with what the kernel and the rewriter add.
-const BUFFER: usize = 2048;
+const BUFFER: usize = BUFFER_U32 as usize;
+const BUFFER_U32: u32 = 2048;
 
 /// The ring of buffers.
 pub(super) struct Buffers {
@@ -26,7 +27,10 @@ unsafe impl Send for Buffers {}
 
 impl std::fmt::Debug for Buffers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Buffers").field("count", &self.count).field("outstanding", &self.outstanding).finish_non_exhaustive()
+        f.debug_struct("Buffers")
+            .field("count", &self.count)
+            .field("outstanding", &self.outstanding)
+            .finish_non_exhaustive()
     }
 }
 
@@ -34,10 +38,14 @@ impl Buffers {
     /// Maps `count` (a power of two) buffers and queues all of them; the kernel sees them with the first publish.
     pub(super) fn new(count: u16) -> io::Result<Self> {
         if !count.is_power_of_two() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the number of buffers must be a power of two"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the number of buffers must be a power of two",
+            ));
         }
         let size = usize::from(count) * (size_of::<BufRingEntry>() + BUFFER);
-        let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE | MapFlags::POPULATE);
+        let (protection, flags) =
+            (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE | MapFlags::POPULATE);
         // SAFETY: a new anonymous mapping at an address of the kernel's choice.
         let base = unsafe { mmap_anonymous(std::ptr::null_mut(), size, protection, flags)? };
         let base = NonNull::new(base.cast()).ok_or_else(|| io::Error::other("mapped at address zero"))?;
@@ -56,7 +64,7 @@ impl Buffers {
 
     /// Queues a buffer for the kernel, all but its last `spare` bytes.
     #[inline]
-    pub(super) fn give(&mut self, id: u16, spare: usize) {
+    pub(super) fn give(&mut self, id: u16, spare: u32) {
         let (word, bit) = (usize::from(id / 64), 1_u64 << (id % 64));
         let Some(owned) = self.with_kernel.get_mut(word).filter(|w| id < self.count && **w & bit == 0) else {
             debug_assert!(false, "buffer {id} given twice");
@@ -70,7 +78,7 @@ impl Buffers {
         // shares its last two bytes with the tail, which these setters do not touch.
         let entry = unsafe { &mut *self.entries().as_ptr().add(place) };
         entry.set_addr(address);
-        entry.set_len((BUFFER - spare) as u32);
+        entry.set_len(BUFFER_U32 - spare);
         entry.set_bid(id);
         self.tail = self.tail.wrapping_add(1);
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use relay::call::CallKey;
 use relay::engine::{Engine, NewCall, NewStream, Spans};
 use relay::lane::{Lane, Mmsg, Uring};
-use relay::program::message::{LegMedia, Learning, PayloadTypes, Remote, Stream};
+use relay::program::message::{Learning, LegMedia, PayloadTypes, Remote, Stream};
 use relay::sys::clock::Now;
 use relay::sys::socket;
 use relay::table::Slot;
@@ -82,10 +82,12 @@ impl<L: Lane> Rig<L> {
         let mut engine = Engine::new(SLOTS, writer, spans);
         let phones = [phone(), phone()];
         let stream = Stream { legs: phones.each_ref().map(media) };
-        let sockets = [0; 2].map(|_| [0; 2].map(|_| socket::bind("127.0.0.1:0".parse().unwrap(), 8 << 20).unwrap()));
+        let sockets =
+            [0; 2].map(|_| [0; 2].map(|_| socket::bind("127.0.0.1:0".parse().unwrap(), 8 << 20).unwrap()));
         let ports = sockets.each_ref().map(|[rtp, _]| local(rtp.as_fd()));
         let new = NewStream { stream, sockets, seeds: [1, 2] };
-        let call = NewCall { call: CALL, label: label.map(<[u8]>::to_vec), max_seconds: 0, streams: vec![new] };
+        let call =
+            NewCall { call: CALL, label: label.map(<[u8]>::to_vec), max_seconds: 0, streams: vec![new] };
         let mut slots = Vec::new();
         for opening in engine.open(call, Now::read()).unwrap() {
             slots.push(opening.slot);
