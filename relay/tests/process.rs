@@ -278,7 +278,7 @@ async fn a_second_control_and_alien_messages_are_refused_and_calls_go_on() {
         .unwrap();
         match answer {
             Some(Frame::Answer { answer: Err(refusal), .. }) => {
-                assert!(refusal.to_string().contains(expected), "{refusal}")
+                assert!(refusal.to_string().contains(expected), "{refusal}");
             }
             None => assert_eq!(expected, "", "half a frame needs no answer"),
             Some(other) => panic!("{other:?}"),

@@ -126,8 +126,7 @@ impl<L: Lane> Rig<L> {
             assert!(Instant::now() < deadline, "{:?}", self.engine.stats());
             self.turn();
         }
-        // A batch's last sends go out with the next turn's system call.
-        self.lane.turn(&mut self.engine, Duration::ZERO, &mut self.freed).unwrap();
+        self.push_out();
         let mut buffer = [0; 2048];
         for n in 0..count {
             let (length, from) = self.phones[1].recv_from(&mut buffer).unwrap();
@@ -135,6 +134,19 @@ impl<L: Lane> Rig<L> {
             assert_eq!(buffer[12..14], first.wrapping_add(n).to_be_bytes(), "payload and order");
         }
         u64::from(count)
+    }
+
+    /// A batch's last sends go out with the next turn's system call.
+    pub fn push_out(&mut self) {
+        self.lane.turn(&mut self.engine, Duration::ZERO, &mut self.freed).unwrap();
+    }
+
+    /// Takes `count` packets at the callee.
+    pub fn hear(&mut self, count: u16) {
+        let mut buffer = [0; 2048];
+        for _ in 0..count {
+            self.phones[1].recv(&mut buffer).unwrap();
+        }
     }
 
     pub fn forwarded(&self) -> u64 {
