@@ -49,8 +49,9 @@ fn lane<L: Lane>(bench: &mut Criterion, name: &str, mut rig: Rig<L>) {
 
 /// The batches were rounded up; the time is for the packets that were asked for.
 fn scale(spent: Duration, packets: u64) -> Duration {
-    let sent = packets.next_multiple_of(BATCH.into());
-    spent.mul_f64(packets as f64 / sent as f64)
+    let sent = u128::from(packets.next_multiple_of(BATCH.into()));
+    let nanoseconds = spent.as_nanos() * u128::from(packets) / sent;
+    Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
 }
 
 /// The shortest relay that tokio-uring's UDP operations allow: no table, no checks, no rewriting.

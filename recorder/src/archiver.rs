@@ -127,4 +127,5 @@ fn one(path: &Path, context: &Context) -> Result<(), ArchiveError> {
 }
 
 #[cfg(test)]
+#[allow(clippy::cast_possible_truncation, reason = "the numbers are the test's own")]
 mod tests;

@@ -21,4 +21,5 @@ pub use sync::Syncer;
 pub use tap::{Broken, Link, Ring, Tap, TapSocket};
 
 #[cfg(test)]
+#[allow(clippy::cast_possible_truncation, reason = "the numbers are the test's own")]
 pub(crate) mod tests;

@@ -173,4 +173,9 @@ fn tags() -> Vec<u8> {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    reason = "the numbers are the test's own"
+)]
 mod tests;

@@ -1,7 +1,8 @@
 //! The recorder: turns the tap of every recorded call into an archive that can settle a dispute.
 //!
 //! Without its default feature `capture` this crate is what control and `bauta` share with the recorder:
-//! the [`label`] that control puts on a call, the [`settings`], the [`spool`] format, and the way archives are named ([`archive`]), described ([`manifest`]) and verified ([`verify`]). With it, in the order of the data:
+//! the [`label`] that control puts on a call, the [`settings`], the [`spool`] format, and the way archives are
+//! named ([`archive`]), described ([`manifest`]) and verified ([`verify`]). With it, in the order of the data:
 //! `capture` (tap to spool), `timeline`, `codec`, `encode`, and `archiver` (spool to archive).
 
 #![forbid(unsafe_code)]

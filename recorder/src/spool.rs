@@ -53,19 +53,19 @@ impl Side {
 
     /// The value of `pair` for this side; `pair` is caller's, callee's.
     pub fn of<T>(self, pair: &[T; 2]) -> &T {
-        let [caller, callee] = pair;
+        let [first, second] = pair;
         match self {
-            Self::Caller => caller,
-            Self::Callee => callee,
+            Self::Caller => first,
+            Self::Callee => second,
         }
     }
 
     /// The value of `pair` for this side, to change.
     pub fn of_mut<T>(self, pair: &mut [T; 2]) -> &mut T {
-        let [caller, callee] = pair;
+        let [first, second] = pair;
         match self {
-            Self::Caller => caller,
-            Self::Callee => callee,
+            Self::Caller => first,
+            Self::Callee => second,
         }
     }
 }

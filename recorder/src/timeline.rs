@@ -22,6 +22,8 @@ use track::Track;
 pub const RATE: u32 = 8000;
 /// Samples of a frame: 20 ms.
 pub const FRAME: usize = 160;
+/// [`FRAME`] as a distance on the axis.
+const STEP: i64 = RATE as i64 / 50;
 /// How late audio may come and still be put in its place.
 pub const WINDOW: Duration = Duration::from_secs(10);
 /// Senders (SSRC) that are remembered per side; the one unheard for longest is forgotten.
@@ -141,10 +143,9 @@ impl Timeline {
 
     /// The next frame, once it is settled.
     pub fn frame(&mut self) -> Option<Frame> {
-        const LENGTH: i64 = FRAME as i64;
         let length = match self.end {
-            Some(end) => (end - self.given).min(LENGTH),
-            None if self.given + LENGTH <= self.now - samples_of(WINDOW) => LENGTH,
+            Some(end) => (end - self.given).min(STEP),
+            None if self.given + STEP <= self.now - samples_of(WINDOW) => STEP,
             None => 0,
         };
         let length = usize::try_from(length).ok().filter(|n| *n > 0)?;
@@ -152,7 +153,7 @@ impl Timeline {
         for (lane, out) in self.lanes.iter_mut().zip(&mut frame.sides) {
             lane.track.give(out);
         }
-        self.given += LENGTH;
+        self.given += STEP;
         Some(frame)
     }
 
@@ -251,4 +252,10 @@ fn milliseconds(samples: i64) -> u64 {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "the numbers are the test's own"
+)]
 mod tests;

@@ -131,7 +131,7 @@ pub(crate) fn hash(mut input: impl Read) -> io::Result<(String, u64)> {
 fn chain(path: &Path) -> Result<Chain, ReadError> {
     let mut reader = Reader::new(BufReader::new(File::open(path)?));
     let mut chain = Chain::default();
-    while let Some(item) = reader.next()? {
+    while let Some(item) = reader.item()? {
         if let Item::Packet(packet, rtp) = item {
             chain.add(&packet, rtp);
         }

@@ -1,5 +1,7 @@
 //! The whole process against a real tap: its own ring, a scripted relay, SIGKILL in mid-call.
 
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};

@@ -1,2 +1,56 @@
-//! bauta.
-fn main() {}
+//! `bauta`: the operator's command line. One file per subcommand.
+
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stdout, reason = "a command line answers on standard output")]
+
+mod calls;
+mod client;
+mod config;
+mod demo;
+mod doctor;
+mod place;
+mod run;
+mod stats;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Runs and looks after a Bauta POP: masked, recorded calls.
+#[derive(Parser)]
+#[command(name = "bauta", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Run(run::Arguments),
+    Doctor(doctor::Arguments),
+    Calls(calls::List),
+    Call(calls::One),
+    Stats(stats::Arguments),
+    Verify(verify::Arguments),
+    Config(config::Arguments),
+    #[command(hide = true)]
+    Child(run::child::Arguments),
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Run(arguments) => run::main(&arguments),
+        Command::Doctor(arguments) => doctor::main(&arguments),
+        Command::Calls(arguments) => calls::list(&arguments),
+        Command::Call(arguments) => calls::one(&arguments),
+        Command::Stats(arguments) => stats::main(&arguments),
+        Command::Verify(arguments) => Ok(verify::main(&arguments)),
+        Command::Config(arguments) => config::main(&arguments),
+        Command::Child(arguments) => run::child::main(&arguments),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("bauta: {error:#}");
+        ExitCode::FAILURE
+    })
+}

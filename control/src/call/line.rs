@@ -127,10 +127,10 @@ impl Line {
         }
     }
 
-    /// Whether both legs agreed on a direction in which media flows.
+    /// Whether both legs agreed that media flows both ways.
     pub fn flows(&self) -> bool {
         let [caller, callee] = &self.legs;
-        self.stream.is_some() && (caller.hears(callee) || callee.hears(caller))
+        self.stream.is_some() && (caller.hears(callee) && callee.hears(caller))
     }
 
     /// The encodings of what `leg` may send and the recorder shall get.
@@ -205,8 +205,8 @@ mod tests {
     }
 
     #[test]
-    fn media_flows_where_one_sends_and_the_other_receives() {
-        assert!(line("8", "8").flows() && line("8;sendonly", "8;recvonly").flows());
+    fn media_flows_where_both_send_and_receive() {
+        assert!(line("8", "8").flows() && !line("8;sendonly", "8;recvonly").flows());
         assert!(!line("8;inactive", "8").flows() && !line("8;sendonly", "8;inactive").flows());
     }
 }

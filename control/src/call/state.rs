@@ -19,9 +19,10 @@ use crate::route::Routed;
 use crate::sdp::write::{Mux, Origin};
 use crate::sdp::{Media, Sdp};
 
-/// An answered call whose media may flow ends after so long without a packet.
+/// An answered call whose media may flow both ways ends after so long without a packet.
 pub const SILENCE: Duration = Duration::seconds(60);
-/// A call on hold, where no media may flow, ends after so long.
+/// A call on hold ends after so long. On hold is whoever cannot both speak and listen: many phones send nothing
+/// while they hold with `sendonly`.
 pub const HOLD: Duration = Duration::hours(1);
 
 /// What a call inherits from its route decision.
@@ -319,7 +320,7 @@ impl Call {
         self.terms.as_ref().is_some_and(|terms| terms.record)
     }
 
-    /// Whether it is on hold: answered, and no media may flow.
+    /// Whether it is on hold: answered, and media does not flow both ways.
     pub fn held(&self) -> bool {
         self.settled && !self.lines.iter().any(Line::flows)
     }
@@ -341,3 +342,6 @@ impl Call {
         self.answered_at.is_some() && silence >= longest
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -61,7 +61,7 @@ pub fn render<R: Read, W: Write>(
         stop,
     };
     let mut reader = Reader::new(spool);
-    while let Some(item) = reader.next().map_err(ArchiveError::Damaged)? {
+    while let Some(item) = reader.item().map_err(ArchiveError::Damaged)? {
         match item {
             Item::Packet(packet, rtp) => renderer.packet(&packet, rtp)?,
             Item::Event(event) => renderer.event(*event),

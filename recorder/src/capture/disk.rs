@@ -117,9 +117,15 @@ impl Disk for SpoolFiles {
                     }
                     Ok(Handle::Plain(file)) => match file.write_all_at(&append.bytes, append.offset) {
                         Ok(()) => done.push(append.bytes),
-                        Err(e) => (result, _) = (Err(e), failed.push(append)),
+                        Err(e) => {
+                            result = Err(e);
+                            failed.push(append);
+                        }
                     },
-                    Err(e) => (result, _) = (Err(e), failed.push(append)),
+                    Err(e) => {
+                        result = Err(e);
+                        failed.push(append);
+                    }
                 }
             }
             for (write, file, spool, name, offset) in begun {
@@ -130,7 +136,10 @@ impl Disk for SpoolFiles {
                 };
                 match written {
                     Ok(()) => done.push(bytes),
-                    Err(e) => (result, _) = (Err(e), failed.push(Append { spool, name, offset, bytes })),
+                    Err(e) => {
+                        result = Err(e);
+                        failed.push(Append { spool, name, offset, bytes });
+                    }
                 }
             }
         }

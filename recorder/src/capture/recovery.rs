@@ -65,7 +65,7 @@ fn scan(path: &Path, name: Uuid) -> io::Result<Option<Recovered>> {
     let mut reader = Reader::new(BufReader::new(file));
     let mut found: Option<Recovered> = None;
     loop {
-        match reader.next() {
+        match reader.item() {
             Ok(Some(Item::Packet(packet, _))) => {
                 if let Some(spool) = &mut found {
                     (spool.last, spool.last_ns) = (packet.position, packet.at_ns);

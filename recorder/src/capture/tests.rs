@@ -235,7 +235,7 @@ fn spooled(folder: &Path) -> HashMap<Uuid, (Vec<Event>, Packets)> {
         let bytes = std::fs::read(&path).unwrap();
         let mut reader = Reader::new(&bytes[..]);
         let (mut events, mut packets, mut last) = (Vec::new(), Vec::new(), None);
-        while let Some(item) = reader.next().unwrap() {
+        while let Some(item) = reader.item().unwrap() {
             match item {
                 Item::Event(event) => events.push(*event),
                 Item::Packet(packet, rtp) => {
@@ -387,6 +387,73 @@ fn when_the_relay_is_lost_its_calls_are_closed_and_say_so() {
         assert_eq!(events.last().unwrap().note.as_deref(), Some(RELAY_LOST));
         assert_eq!(packets, truth[&id]);
     }
+}
+
+/// A disk that is full until it has refused for the third time.
+struct FullDisk {
+    files: SpoolFiles,
+    filler: std::path::PathBuf,
+    refused: usize,
+}
+
+impl Disk for FullDisk {
+    async fn append(&mut self, batch: &mut Vec<Append>, done: &mut Vec<BytesMut>) -> io::Result<()> {
+        let result = self.files.append(batch, done).await;
+        if let Err(error) = &result {
+            assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+            self.refused += 1;
+            if self.refused == 3 {
+                std::fs::remove_file(&self.filler).unwrap();
+            }
+        }
+        result
+    }
+
+    fn close(&mut self, spool: SpoolId) -> Option<std::path::PathBuf> {
+        self.files.close(spool)
+    }
+}
+
+#[test]
+fn a_full_disk_stops_nothing_for_good() {
+    let folder = tempfile::tempdir().unwrap();
+    let mounted = std::process::Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=512k", "none"])
+        .arg(folder.path())
+        .status()
+        .is_ok_and(|s| s.success());
+    if !mounted {
+        return println!("skipped: mounting a small file system needs root");
+    }
+    for uring in [false, true] {
+        let Ok(runtime) = tokio_uring::Runtime::new(&tokio_uring::builder()) else {
+            println!("skipped: io_uring is refused here");
+            continue;
+        };
+        let filler = folder.path().join("filler");
+        let mut file = std::fs::File::create(&filler).unwrap();
+        while io::Write::write_all(&mut file, &[1; 4096]).is_ok() {}
+        // A little room, so that some writes are short.
+        file.set_len(file.metadata().unwrap().len() - 3 * 4096).unwrap();
+        let mut relay = Relay::new(1, 2);
+        let truth = script(&mut Random(5), &mut relay, 4, true);
+        let stop = Arc::new(AtomicBool::new(false));
+        let tap = ScriptedTap { relay: Rc::new(RefCell::new(relay)), stop: stop.clone() };
+        let (closed, _queue) = unbounded();
+        let counters = Arc::<Metrics>::default();
+        let context = Context { stop, counters: counters.clone(), closed, syncer: None, pace: pace() };
+        let disk = FullDisk { files: SpoolFiles::new(folder.path(), uring), filler, refused: 0 };
+        runtime.block_on(run(tap, disk, Calls::default(), context));
+        assert_eq!((counters.alarms.load(Relaxed), counters.alarm.load(Relaxed)), (1, 0));
+        let spooled = spooled(folder.path());
+        for (id, packets) in &truth {
+            assert_eq!(&spooled[id].1, packets);
+        }
+        for path in std::fs::read_dir(folder.path()).unwrap() {
+            std::fs::remove_file(path.unwrap().path()).unwrap();
+        }
+    }
+    assert!(std::process::Command::new("umount").arg(folder.path()).status().unwrap().success());
 }
 
 /// A relay that dies as soon as it was attached to.

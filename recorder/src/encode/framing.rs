@@ -17,12 +17,11 @@ pub fn join(first: &[u8], second: &[u8]) -> Option<Vec<u8>> {
 
 /// A frame's length in one or two bytes (RFC 6716, section 3.2.1).
 fn length(length: usize, out: &mut Vec<u8>) -> Option<()> {
-    match u8::try_from(length) {
-        Ok(short @ 0..=251) => out.push(short),
-        _ => {
-            let low = 252 + (length & 3);
-            out.extend([u8::try_from(low).ok()?, u8::try_from((length - low) / 4).ok()?]);
-        }
+    if let Ok(short @ 0..=251) = u8::try_from(length) {
+        out.push(short);
+    } else {
+        let low = 252 + (length & 3);
+        out.extend([u8::try_from(low).ok()?, u8::try_from((length - low) / 4).ok()?]);
     }
     Some(())
 }

@@ -49,7 +49,7 @@ impl<R: Read> Reader<R> {
     }
 
     /// The next packet or event; None at the end of the file.
-    pub fn next(&mut self) -> Result<Option<Item<'_>>, ReadError> {
+    pub fn item(&mut self) -> Result<Option<Item<'_>>, ReadError> {
         let kind = loop {
             let Some(kind) = self.fill()? else { return Ok(None) };
             let sound = match kind {

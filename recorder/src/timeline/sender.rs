@@ -112,7 +112,11 @@ impl Sender {
                 tally.duplicates += 1;
                 return;
             }
-            Order::Filled(_) => {
+            Order::Late => {
+                tally.late += 1;
+                return;
+            }
+            Order::Filled => {
                 tally.reordered += 1;
                 let packet = Waiting { ticks, at, samples: samples.to_vec() };
                 if self.doubt.is_empty() {

@@ -258,3 +258,21 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_sender_that_leaps_in_sequence_fills_no_memory() {
+    let packets: Vec<Sent> = (0..2000).map(|n| sent(n * 160, n * 2999, n * 160)).collect();
+    let (out, timeline) = play(&packets);
+    assert!(out.iter().zip(0..).all(|(s, n)| *s == said(n)));
+    assert_eq!(timeline.tally(Side::Caller).lost, 1999 * 2998);
+    assert!(timeline.gaps().len() <= 2000);
+}
+
+#[test]
+fn a_packet_later_than_the_window_is_late_and_stays_lost() {
+    let mut packets: Vec<Sent> = (0..1000).filter(|n| *n != 100).map(|n| sent(n * 160, n, n * 160)).collect();
+    packets.insert(800, Sent { at: packets[799].at, ..sent(0, 100, 16_000) });
+    let (_, timeline) = play(&packets);
+    let tally = timeline.tally(Side::Caller);
+    assert_eq!((tally.lost, tally.late, tally.duplicates), (1, 1, 0));
+}

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::FRAME;
+use super::{FRAME, STEP};
 
 /// Samples of one side, from the first that was not given out.
 #[derive(Debug, Default)]
@@ -58,6 +58,6 @@ impl Track {
         for (place, (sample, _)) in out.iter_mut().zip(self.samples.drain(..count)) {
             *place = sample;
         }
-        self.front += FRAME as i64;
+        self.front += STEP;
     }
 }
