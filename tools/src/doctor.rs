@@ -1,0 +1,185 @@
+//! `bauta doctor`: what runs, what is missing, and what to do about it.
+
+#![allow(clippy::indexing_slicing, reason = "a member that a JSON value does not have is null")]
+
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+
+use relay::settings::PortRange;
+use relay::sys::limits;
+use serde_json::Value;
+
+use crate::client::Client;
+use crate::place::{Place, Settings};
+
+/// Free space below which recordings are in danger, in GiB.
+const TIGHT_GIB: u64 = 5;
+
+/// Say what runs and what is missing. Exits 1 when calls cannot be placed or recorded.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    place: Place,
+}
+
+/// How something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// As it should be.
+    Ok,
+    /// Calls go without it.
+    Note,
+    /// Calls do not go, or are not recorded.
+    Missing,
+}
+
+/// What was looked at, and what was found.
+#[derive(Debug)]
+struct Finding(State, &'static str, String);
+
+/// Runs the subcommand.
+pub fn main(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let settings = arguments.place.settings()?;
+    let mut findings = Vec::new();
+    match Client::open(settings.control.http).get("/readyz") {
+        Ok(reply) => running(&reply.body, &mut findings),
+        Err(error) => stopped(&arguments.place, &settings, &format!("{error:#}"), &mut findings),
+    }
+    host(&arguments.place, &settings, &mut findings);
+    for Finding(state, name, words) in &findings {
+        let mark = match state {
+            State::Ok => "ok     ",
+            State::Note => "note   ",
+            State::Missing => "MISSING",
+        };
+        println!("{mark}  {name:<11} {words}");
+    }
+    let missing = findings.iter().any(|Finding(state, ..)| *state == State::Missing);
+    Ok(if missing { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Findings from what control says of itself and the others.
+fn running(readyz: &str, findings: &mut Vec<Finding>) {
+    let facts: Value = serde_json::from_str(readyz).unwrap_or_default();
+    let (relay, store) = (&facts["relay"], &facts["store"]);
+    let text = |value: &Value| value.as_str().unwrap_or("unknown").to_owned();
+    let ready = facts["ready"] == true;
+    findings.push(if ready {
+        Finding(State::Ok, "control", "ready: calls can be placed".into())
+    } else {
+        Finding(State::Missing, "control", "runs, but is not ready; see below".into())
+    });
+    if store["ok"] != true {
+        findings.push(Finding(State::Missing, "store", text(&store["trouble"])));
+    }
+    if relay["connected"] == true {
+        let lane = format!("lane {}: {}", text(&relay["lane"]), text(&relay["lane_reason"]));
+        findings.push(Finding(State::Ok, "relay", lane));
+    } else {
+        findings.push(Finding(State::Missing, "relay", text(&relay["trouble"])));
+    }
+    findings.push(match (relay["recorder_attached"] == true, relay["connected"] == true) {
+        (true, _) => Finding(State::Ok, "recorder", "attached to the relay's tap".into()),
+        (false, true) => {
+            let words = "not attached: calls go on, and what the tap's rings hold is recorded when it comes back in time";
+            Finding(State::Missing, "recorder", words.into())
+        }
+        (false, false) => Finding(State::Note, "recorder", "unknown, without the relay".into()),
+    });
+}
+
+/// Findings where control does not answer.
+fn stopped(place: &Place, settings: &Settings, error: &str, findings: &mut Vec<Finding>) {
+    let words = format!("{error}; `bauta run` or tools/run starts all three");
+    findings.push(Finding(State::Missing, "control", words));
+    let socket = place.state.join("run/relay.sock");
+    findings.push(match UnixStream::connect(&socket) {
+        Ok(_) => Finding(State::Note, "relay", format!("runs and waits for control at {}", socket.display())),
+        Err(error) => Finding(State::Missing, "relay", format!("{}: {error}", socket.display())),
+    });
+    findings.push(match relay::lane::choose(settings.relay.lane) {
+        Ok((lane, why)) => Finding(State::Ok, "lane", format!("would be {}: {why}", lane.name())),
+        Err(error) => Finding(State::Missing, "lane", error.to_string()),
+    });
+}
+
+/// Findings about this host.
+fn host(place: &Place, settings: &Settings, findings: &mut Vec<Finding>) {
+    let tokens = place.state.join("tokens/operator");
+    findings.push(match std::fs::read_to_string(&tokens) {
+        Ok(_) => Finding(State::Ok, "state", format!("{} holds tokens", place.state.display())),
+        Err(error) => {
+            let words = format!("{}: {error}; control makes it at its first start", tokens.display());
+            Finding(State::Note, "state", words)
+        }
+    });
+    if let Ok(files) = rustix::fs::statvfs(&place.state) {
+        let free = files.f_bavail.saturating_mul(files.f_frsize) >> 30;
+        let state = if free < TIGHT_GIB { State::Note } else { State::Ok };
+        findings.push(Finding(state, "disk", format!("{free} GiB free for spools and archives")));
+    }
+    match limits::raise_open_files() {
+        Ok(files) => {
+            findings.push(Finding(State::Ok, "open files", format!("{files} at most for each process")));
+            findings.extend(limits::missing(files).into_iter().map(|m| Finding(State::Note, "limits", m)));
+        }
+        Err(error) => findings.push(Finding(State::Note, "open files", error.to_string())),
+    }
+    let PortRange { first, last } = settings.relay.ports;
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let reserved = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_reserved_ports").unwrap_or_default();
+    let ports = format!("udp {} ports {first}-{last}", settings.relay.address);
+    findings.push(if strangers_may_take(settings.relay.ports, &range, &reserved) {
+        let sysctl = format!("sysctl -w net.ipv4.ip_local_reserved_ports={first}-{last}");
+        Finding(
+            State::Note,
+            "media",
+            format!("{ports}; other programs may be given some of them by chance: {sysctl}"),
+        )
+    } else {
+        Finding(State::Ok, "media", ports)
+    });
+}
+
+/// Whether the kernel may hand some of `ports` to programs that ask for any port: `range` and `reserved` are the
+/// texts of `net.ipv4.ip_local_port_range` and `ip_local_reserved_ports`.
+fn strangers_may_take(ports: PortRange, range: &str, reserved: &str) -> bool {
+    let mut ends = range.split_whitespace().filter_map(|port| port.parse::<u16>().ok());
+    let (Some(low), Some(high)) = (ends.next(), ends.next()) else { return false };
+    let reserved: Vec<(u16, u16)> = reserved
+        .trim()
+        .split(',')
+        .filter_map(|part| {
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            first.parse().ok().zip(last.parse().ok())
+        })
+        .collect();
+    (ports.first.max(low)..=ports.last.min(high))
+        .any(|port| !reserved.iter().any(|(first, last)| (*first..=*last).contains(&port)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn media_ports_are_strangers_unless_reserved() {
+        let ports = PortRange { first: 30_000, last: 39_999 };
+        assert!(strangers_may_take(ports, "32768\t60999\n", "\n"));
+        assert!(strangers_may_take(ports, "32768\t60999\n", "8080,32768-39998\n"));
+        assert!(!strangers_may_take(ports, "32768\t60999\n", "30000-39999\n"));
+        assert!(!strangers_may_take(ports, "40000\t60999\n", ""));
+    }
+
+    #[test]
+    fn a_missing_recorder_is_named() {
+        let mut findings = Vec::new();
+        running(
+            r#"{"ready":true,"store":{"ok":true},"relay":{"connected":true,"lane":"mmsg","lane_reason":"so",
+                "recorder_attached":false,"trouble":null}}"#,
+            &mut findings,
+        );
+        let states: Vec<_> = findings.iter().map(|Finding(state, name, _)| (*name, *state)).collect();
+        assert_eq!(states, [("control", State::Ok), ("relay", State::Ok), ("recorder", State::Missing)]);
+    }
+}

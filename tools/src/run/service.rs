@@ -1,0 +1,161 @@
+//! One of the three processes: how it is started, when it is started again, how it is stopped.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::child;
+use crate::place::Place;
+
+/// A process that ran so long before it died begins anew with its delays.
+const STEADY: Duration = Duration::from_secs(60);
+
+/// A process and what is needed to start it again.
+#[derive(Debug)]
+pub struct Service {
+    /// `relay`, `control` or `recorder`.
+    pub name: &'static str,
+    /// Where its output goes.
+    pub log: PathBuf,
+    program: PathBuf,
+    arguments: Vec<OsString>,
+    child: Option<Child>,
+    started: Instant,
+    /// Deaths in a row.
+    deaths: u32,
+    again: Option<Instant>,
+}
+
+impl Service {
+    /// Starts the process `name`, whose program lies beside this one.
+    pub fn start(name: &'static str, place: &Place) -> anyhow::Result<Self> {
+        let program = std::env::current_exe()?.with_file_name(format!("bauta-{name}"));
+        anyhow::ensure!(program.is_file(), "{} is missing: tools/run builds it", program.display());
+        let mut arguments = vec!["--state".into(), place.state.clone().into_os_string()];
+        if let Some(config) = &place.config {
+            arguments.extend(["--config".into(), config.clone().into_os_string()]);
+        }
+        let log = place.state.join("log").join(format!("{name}.log"));
+        let (started, again) = (Instant::now(), None);
+        let mut service = Self { name, log, program, arguments, child: None, started, deaths: 0, again };
+        service.spawn()?;
+        Ok(service)
+    }
+
+    fn spawn(&mut self) -> anyhow::Result<()> {
+        let log = File::options().create(true).append(true).open(&self.log);
+        let log = log.with_context(|| self.log.display().to_string())?;
+        let child = child::command(&self.program, &self.arguments)?
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            // Ctrl-C is for the supervisor alone: it stops the three in order.
+            .process_group(0)
+            .spawn()
+            .with_context(|| format!("{} cannot be started", self.name))?;
+        (self.child, self.started) = (Some(child), Instant::now());
+        Ok(())
+    }
+
+    /// Its end, the first time that it is seen.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        let status = self.child.as_mut()?.try_wait().ok().flatten()?;
+        self.child = None;
+        Some(status)
+    }
+
+    /// Sees to it that it runs; returns what a person should know.
+    pub fn look_after(&mut self, now: Instant) -> Option<String> {
+        if let Some(status) = self.ended() {
+            let lived = now.saturating_duration_since(self.started);
+            self.deaths = if lived > STEADY { 1 } else { self.deaths.saturating_add(1) };
+            let delay = delay(self.deaths);
+            self.again = Some(now + delay);
+            let seconds = delay.as_secs_f64();
+            return Some(format!("{} ended ({status}); it is started again in {seconds} s", self.name));
+        }
+        if self.child.is_some() || self.again.is_none_or(|at| at > now) {
+            return None;
+        }
+        match self.spawn() {
+            Ok(()) => {
+                self.again = None;
+                Some(format!("{} is started again", self.name))
+            }
+            Err(error) => {
+                self.deaths = self.deaths.saturating_add(1);
+                self.again = Some(now + delay(self.deaths));
+                Some(format!("{error:#}"))
+            }
+        }
+    }
+
+    /// Asks it to end.
+    pub fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// Ends it.
+    pub fn kill(&mut self) {
+        self.signal(Signal::KILL);
+        if let Some(mut child) = self.child.take() {
+            // Killed: the wait is short, and its result says nothing new.
+            let _ = child.wait();
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid =
+            self.child.as_ref().and_then(|child| i32::try_from(child.id()).ok()).and_then(Pid::from_raw);
+        if let Some(pid) = pid {
+            // Not waited for yet, so the id is still its own; it may have ended all the same.
+            let _ = kill_process(pid, signal);
+        }
+    }
+
+    /// Whether it runs, as far as was seen.
+    pub const fn runs(&self) -> bool {
+        self.child.is_some()
+    }
+
+    /// The last lines that it logged.
+    pub fn last_words(&self) -> String {
+        let text = tail(&self.log).unwrap_or_default();
+        let lines: Vec<_> = text.lines().collect();
+        lines.get(lines.len().saturating_sub(5)..).unwrap_or_default().join("\n  ")
+    }
+}
+
+/// The end of a file.
+fn tail(path: &Path) -> std::io::Result<String> {
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(4096)))?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// How long to wait before starting a process that died `deaths` times in a row: 0.25 s doubling to 16 s. The first
+/// restart is quick, because the relay's ring holds what a recorder has missed for a short time only.
+fn delay(deaths: u32) -> Duration {
+    Duration::from_millis(250 << deaths.saturating_sub(1).min(6))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_double_and_end() {
+        let delays = [0, 1, 2, 7, 8, u32::MAX].map(|n| delay(n).as_millis());
+        assert_eq!(delays, [250, 250, 500, 16_000, 16_000, 16_000]);
+    }
+}
