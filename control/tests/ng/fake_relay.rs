@@ -1,0 +1,244 @@
+//! A relay without media: a Unix socket that speaks the programming protocol and remembers what it was asked.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use relay::program::message::{
+    CallCounters, CallKey, Count, Event, Frame, LegCounters, LiveCall, LocalPorts, MAX_LIST, Refusal, Reply,
+    Request, Stats, Stream, VERSION, WorkerStats,
+};
+use relay::program::wire;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+/// What the relay is and was asked.
+#[derive(Default)]
+pub struct State {
+    pub epoch: u64,
+    pub calls: BTreeMap<CallKey, Held>,
+    pub opened: usize,
+    pub updated: usize,
+    /// Calls that were closed, with their last label.
+    pub closed: Vec<(CallKey, Option<serde_json::Value>)>,
+    /// Answer every open and update with this.
+    pub refuse: Option<Refusal>,
+    /// Let every open wait so long.
+    pub slow: Duration,
+    next_port: u16,
+    events: Option<mpsc::UnboundedSender<Frame>>,
+}
+
+/// A call in the relay.
+#[derive(Clone, Default)]
+pub struct Held {
+    pub blob: Vec<u8>,
+    pub label: Option<serde_json::Value>,
+    pub streams: Vec<Stream>,
+    pub max_seconds: u32,
+    pub paused: bool,
+    pub ports: Vec<[LocalPorts; 2]>,
+}
+
+pub struct FakeRelay {
+    path: PathBuf,
+    state: Arc<Mutex<State>>,
+    task: JoinHandle<()>,
+}
+
+impl FakeRelay {
+    pub fn start(path: &Path) -> Self {
+        let state = Arc::new(Mutex::new(State { epoch: 1, next_port: 30_000, ..State::default() }));
+        let task = tokio::spawn(accept(UnixListener::bind(path).unwrap(), Arc::clone(&state)));
+        Self { path: path.to_owned(), state, task }
+    }
+
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    /// How many opens and updates were asked, and how many calls there are.
+    pub fn counts(&self) -> (usize, usize, usize) {
+        let state = self.state();
+        (state.opened, state.updated, state.calls.len())
+    }
+
+    /// The only call.
+    pub fn call(&self) -> (CallKey, Held) {
+        let state = self.state();
+        assert_eq!(state.calls.len(), 1);
+        state.calls.first_key_value().map(|(key, call)| (*key, call.clone())).unwrap()
+    }
+
+    pub fn tell(&self, event: Event) {
+        self.state().events.as_ref().unwrap().send(Frame::Event(event)).unwrap();
+    }
+
+    /// Goes away; calls stay.
+    pub async fn stop(&mut self) {
+        self.task.abort();
+        let _ = (&mut self.task).await;
+        self.state().events = None;
+        std::fs::remove_file(&self.path).unwrap();
+    }
+
+    /// Comes back: the same process, or a new one without calls.
+    pub fn come_back(&mut self, new: bool) {
+        if new {
+            let mut state = self.state();
+            state.epoch += 1;
+            state.calls.clear();
+        }
+        self.task = tokio::spawn(accept(UnixListener::bind(&self.path).unwrap(), Arc::clone(&self.state)));
+    }
+}
+
+impl Drop for FakeRelay {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn accept(listener: UnixListener, state: Arc<Mutex<State>>) {
+    // Connections live and die with this task.
+    let mut connections = tokio::task::JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        connections.spawn(serve(stream, Arc::clone(&state)));
+    }
+}
+
+async fn serve(stream: UnixStream, state: Arc<Mutex<State>>) {
+    let (mut reader, mut writer) = stream.into_split();
+    let (sender, mut frames) = mpsc::unbounded_channel::<Frame>();
+    let mut buffer = Vec::new();
+    loop {
+        tokio::select! {
+            Some(frame) = frames.recv() => {
+                let mut bytes = Vec::new();
+                wire::encode(&frame, &mut bytes).unwrap();
+                if writer.write_all(&bytes).await.is_err() {
+                    return;
+                }
+            }
+            read = reader.read_buf(&mut buffer) => {
+                if read.unwrap_or(0) == 0 {
+                    return;
+                }
+                while let Some((frame, used)) = wire::decode(&buffer).unwrap() {
+                    buffer.drain(..used);
+                    let Frame::Request { id, request } = frame else { return };
+                    let slow = state.lock().unwrap().slow;
+                    let wait = if matches!(request, Request::Open { .. }) { slow } else { Duration::ZERO };
+                    let (state, sender) = (Arc::clone(&state), sender.clone());
+                    tokio::spawn(async move {
+                        tokio::time::sleep(wait).await;
+                        let answer = state.lock().unwrap().answer(request, &sender);
+                        let _ = sender.send(Frame::Answer { id, answer });
+                    });
+                }
+            }
+        }
+    }
+}
+
+impl State {
+    fn answer(&mut self, request: Request, events: &mpsc::UnboundedSender<Frame>) -> Result<Reply, Refusal> {
+        let json = |label: Option<Vec<u8>>| label.map(|l| serde_json::from_slice(&l).unwrap());
+        match request {
+            Request::Hello { .. } => Ok(Reply::Hello { version: VERSION, epoch: self.epoch }),
+            Request::Subscribe => {
+                self.events = Some(events.clone());
+                Ok(Reply::Done)
+            }
+            Request::Open { call, blob, max_seconds, label, streams } => {
+                self.opened += 1;
+                if let Some(refusal) = self.refuse.clone() {
+                    return Err(refusal);
+                }
+                if self.calls.contains_key(&call) {
+                    return Err(Refusal::CallExists);
+                }
+                let ports: Vec<_> = streams.iter().map(|_| self.ports()).collect();
+                let label = json(label);
+                let held = Held { blob, label, streams, max_seconds, paused: false, ports: ports.clone() };
+                self.calls.insert(call, held);
+                Ok(Reply::Opened(ports))
+            }
+            Request::Update { call, blob, label, streams } => {
+                self.updated += 1;
+                if let Some(refusal) = self.refuse.clone() {
+                    return Err(refusal);
+                }
+                let mut held = self.calls.get(&call).cloned().ok_or(Refusal::UnknownCall)?;
+                assert!(streams.len() >= held.streams.len(), "streams may not be taken away");
+                while held.ports.len() < streams.len() {
+                    held.ports.push(self.ports());
+                }
+                held.streams = streams;
+                held.blob = blob.unwrap_or(held.blob);
+                held.label = json(label).or(held.label);
+                let ports = held.ports.clone();
+                self.calls.insert(call, held);
+                Ok(Reply::Opened(ports))
+            }
+            Request::Tap { call, paused } => {
+                self.calls.get_mut(&call).ok_or(Refusal::UnknownCall)?.paused = paused;
+                Ok(Reply::Done)
+            }
+            Request::Close { call, label } => {
+                let held = self.calls.remove(&call).ok_or(Refusal::UnknownCall)?;
+                self.closed.push((call, json(label)));
+                Ok(Reply::Closed(counters(&held)))
+            }
+            Request::List { after } => {
+                let after = |key: &&CallKey| after.is_none_or(|after| **key > after);
+                let keys: Vec<_> = self.calls.keys().filter(after).take(MAX_LIST).copied().collect();
+                Ok(Reply::Calls(keys.into_iter().map(|key| self.live(key)).collect()))
+            }
+            Request::Read { call } => {
+                self.calls.get(&call).map(|held| Reply::Counters(counters(held))).ok_or(Refusal::UnknownCall)
+            }
+            Request::Stats => Ok(Reply::Stats(Stats {
+                lane: "uring".into(),
+                lane_reason: "it is there".into(),
+                calls: self.calls.len() as u64,
+                recorder_attached: true,
+                workers: vec![WorkerStats {
+                    drops: vec![("source_mismatch".into(), 3)],
+                    ..WorkerStats::default()
+                }],
+                ..Stats::default()
+            })),
+        }
+    }
+
+    fn live(&self, call: CallKey) -> LiveCall {
+        let held = &self.calls[&call];
+        let (blob, ports) = (held.blob.clone(), held.ports.clone());
+        LiveCall { call, blob, opened_ns: 0, recorded: held.label.is_some(), ports }
+    }
+
+    fn ports(&mut self) -> [LocalPorts; 2] {
+        let mut local = || {
+            let rtp = self.next_port;
+            self.next_port += 2;
+            LocalPorts { address: IpAddr::V4(Ipv4Addr::LOCALHOST), rtp, rtcp: rtp + 1 }
+        };
+        [local(), local()]
+    }
+}
+
+/// Ten packets of 172 bytes from the caller, five from the callee.
+fn counters(held: &Held) -> CallCounters {
+    let leg = |packets| LegCounters {
+        rtp: Count { packets, bytes: packets * 172 },
+        last_packet_ms: Some(20),
+        drops: vec![("payload_type".into(), 1)],
+        ..LegCounters::default()
+    };
+    CallCounters { opened_ns: 0, streams: held.streams.iter().map(|_| [leg(10), leg(5)]).collect() }
+}

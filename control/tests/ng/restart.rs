@@ -1,0 +1,137 @@
+//! What happens when control or the relay goes away in mid-call.
+
+use std::collections::BTreeMap;
+
+use control::live::LiveCalls;
+use relay::program::message::{CallKey, Event};
+use serde_json::{Value as Json, json};
+
+use crate::fake_relay::Held;
+use crate::site::{CANARY, Site, answer, delete, offer, sdp, until};
+
+#[tokio::test]
+async fn a_new_control_goes_on_with_the_calls_of_the_old_one() {
+    let mut site = Site::new().await;
+    site.route("answered", true, 3600);
+    site.route("ringing", true, 3600);
+    site.call("answered").await;
+    let before = site.control.calls.list();
+    let shown = site.proxy.ask(offer("ringing", 4000)).await["sdp"].clone();
+    site.restart_control().await;
+
+    let after = site.control.calls.list();
+    assert_eq!((after.len(), &after[0]), (2, &before[0]));
+    // The answer that was under way is the old offer's; the same offer again looks the same.
+    assert_eq!(site.proxy.ask(offer("ringing", 4000)).await["sdp"], shown);
+    assert_eq!(site.proxy.ask(answer("ringing", 5000)).await["result"], "ok");
+    // A re-offer keeps ports and session.
+    let mut hold = offer("answered", 0);
+    hold["to-tag"] = format!("to-{CANARY}").into();
+    hold["sdp"] = (sdp(4000) + "a=sendonly\r\n").into();
+    let out = site.proxy.ask(hold).await["sdp"].as_str().unwrap().to_owned();
+    assert!(out.contains("m=audio 30002 ") && out.lines().nth(1).unwrap().contains(" 2 IN IP4 "), "{out}");
+    // The BYE is answered, and the archive gets its trip.
+    assert_eq!(site.proxy.ask(delete("answered")).await["totals"]["RTP"]["packets"], 15);
+    let (_, label) = site.relay.state().closed[0].clone();
+    let label = label.unwrap();
+    assert_eq!((&label["trip"], &label["ended"]), (&json!("T-1001"), &json!("hangup")));
+    assert_eq!(label["recording"], json!(before[0].id));
+}
+
+#[tokio::test]
+async fn calls_of_others_are_left_alone() {
+    let mut site = Site::new().await;
+    let (foreign, blobs) = (CallKey(77), [b"".to_vec(), b"not ours".to_vec(), vec![1; 400]]);
+    site.call("ours").await;
+    for (n, blob) in blobs.into_iter().enumerate() {
+        site.relay.state().calls.insert(CallKey(foreign.0 + n as u64), Held { blob, ..Held::default() });
+    }
+    // More than one page of the relay's list.
+    let ours =
+        site.relay.state().calls.iter().find(|(key, _)| key.0 > 100).map(|(_, call)| call.clone()).unwrap();
+    for n in 0..300 {
+        site.relay.state().calls.insert(CallKey(1000 + n), ours.clone());
+    }
+    site.restart_control().await;
+    assert_eq!(site.control.calls.list().len(), 1, "a blob under another key is not taken for a call");
+    site.proxy.ask(delete("ours")).await;
+    assert_eq!(site.relay.state().calls.len(), 303);
+}
+
+#[tokio::test]
+async fn a_new_relay_has_no_calls() {
+    let mut site = Site::new().await;
+    site.call("gone").await;
+    site.relay.stop().await;
+    site.control.connected(false).await;
+    assert!(site.control.calls.relay().trouble.is_some());
+    assert_eq!(site.proxy.ask(json!({"command": "ping"})).await["result"], "pong");
+    let reply = site.proxy.ask(offer("new", 4000)).await;
+    assert_eq!(reply, json!({"result": "error", "error-reason": "Relay is out of reach"}));
+    assert_eq!(site.control.calls.list().len(), 1, "the calls may still be there");
+
+    site.relay.come_back(true);
+    site.control.connected(true).await;
+    assert!(site.control.calls.list().is_empty());
+    assert_eq!(site.proxy.ask(delete("gone")).await["result"], "ok");
+    assert_eq!(site.proxy.ask(answer("gone", 5000)).await["error-reason"], "Unknown call-id");
+    site.call("new").await;
+}
+
+#[tokio::test]
+async fn a_delete_while_the_relay_is_away_is_done_when_it_is_back() {
+    let mut site = Site::new().await;
+    site.route("away", true, 3600);
+    site.call("away").await;
+    site.call("stays").await;
+    site.relay.stop().await;
+    site.control.connected(false).await;
+    let reply = site.proxy.ask(delete("away")).await;
+    assert_eq!((&reply["result"], &reply["totals"]["RTP"]["packets"]), (&json!("ok"), &json!(0)));
+    assert_eq!(site.relay.state().calls.len(), 2);
+
+    site.relay.come_back(false);
+    site.control.connected(true).await;
+    let (_, label) = site.relay.state().closed[0].clone();
+    assert_eq!(label.unwrap()["ended"], "hangup");
+    assert_eq!(site.relay.state().calls.len(), 1);
+    assert_eq!(site.control.calls.list().len(), 1);
+}
+
+/// Moves a time in a call's sealed state into the past, as if it had been waiting so long.
+fn age(site: &Site, call: &Held, minutes: i64) -> Vec<u8> {
+    let plain = site.control.keys.open("call", &call.blob).unwrap();
+    let mut state: BTreeMap<String, Json> = serde_json::from_slice(&plain[1..]).unwrap();
+    for field in ["offered_at", "answered_at", "signalled_at"] {
+        let format = &time::format_description::well_known::Rfc3339;
+        let at = time::OffsetDateTime::parse(state[field].as_str().unwrap(), format).unwrap();
+        let earlier = at - time::Duration::minutes(minutes);
+        state.insert(field.into(), earlier.format(format).unwrap().into());
+    }
+    let json = serde_json::to_vec(&state).unwrap();
+    site.control.keys.seal("call", &[&plain[..1], &json].concat()).unwrap()
+}
+
+#[tokio::test]
+async fn silence_ends_a_call_that_was_to_speak() {
+    let mut site = Site::new().await;
+    site.route("silent", true, 0);
+    site.call("silent").await;
+    let (key, held) = site.relay.call();
+    site.relay.tell(Event::Silent { call: key, seconds: 3000 });
+    let blob = age(&site, &held, 2);
+    site.relay.state().calls.get_mut(&key).unwrap().blob = blob;
+    site.restart_control().await;
+    assert_eq!(
+        site.relay.state().calls.len(),
+        1,
+        "it was answered a moment ago: no silence could be that long"
+    );
+    site.relay.tell(Event::Silent { call: key, seconds: 59 });
+    site.relay.tell(Event::Silent { call: CallKey(1), seconds: 61 });
+    site.relay.tell(Event::Silent { call: key, seconds: 61 });
+    until(|| site.relay.state().calls.is_empty()).await;
+    let (_, label) = site.relay.state().closed[0].clone();
+    assert_eq!(label.unwrap()["ended"], "silence");
+    assert_eq!(site.proxy.ask(delete("silent")).await["totals"]["RTP"]["packets"], 15);
+}
