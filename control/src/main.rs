@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use control::call::Calls;
 use control::http::{self, Api};
-use control::live::{LiveCalls, NoCalls};
+use control::live::LiveCalls;
 use control::masking::Masking;
 use control::moment::Moment;
+use control::ng::server::Server;
 use control::secret::Keys;
 use control::settings::ControlSettings;
 use control::store::Store;
@@ -67,7 +69,7 @@ async fn run(state: &Path, settings: ControlSettings) -> Result<()> {
             .await
             .with_context(|| format!("load trips from {}", database.display()))?,
     );
-    let live = start_calls(state, &settings, &masking);
+    let live = start_calls(state, &settings, &masking).await?;
     let listener = TcpListener::bind(settings.http)
         .await
         .with_context(|| format!("serve HTTP on {} (control.http in pop.toml)", settings.http))?;
@@ -78,7 +80,7 @@ async fn run(state: &Path, settings: ControlSettings) -> Result<()> {
         state: state.to_owned(),
         body_limit: usize::try_from(settings.http_body_limit)?,
     };
-    tracing::info!(http = %settings.http, state = %state.display(), "control serves");
+    tracing::info!(http = %settings.http, ng = %settings.ng, state = %state.display(), "control serves");
     let sweeper = tokio::spawn(sweep(masking));
     http::serve(listener, api, stopped()?).await.context("HTTP server")?;
     sweeper.abort();
@@ -87,8 +89,19 @@ async fn run(state: &Path, settings: ControlSettings) -> Result<()> {
 }
 
 /// Starts the calls half: the connection to the relay and the NG server.
-fn start_calls(_state: &Path, _settings: &ControlSettings, _masking: &Arc<Masking>) -> Arc<dyn LiveCalls> {
-    Arc::new(NoCalls)
+async fn start_calls(
+    state: &Path,
+    settings: &ControlSettings,
+    masking: &Arc<Masking>,
+) -> Result<Arc<dyn LiveCalls>> {
+    let (keys, book, store) = (masking.keys(), masking.book(), masking.store());
+    let calls = Calls::new(settings, Arc::clone(keys), Arc::clone(book), Arc::clone(store));
+    let server = Server::bind(settings, Arc::clone(&calls))
+        .await
+        .with_context(|| format!("answer NG on {} (control.ng in pop.toml)", settings.ng))?;
+    tokio::spawn(Arc::clone(&calls).attach(state.join("run/relay.sock")));
+    tokio::spawn(server.run());
+    Ok(calls)
 }
 
 async fn sweep(masking: Arc<Masking>) {

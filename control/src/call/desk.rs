@@ -104,7 +104,7 @@ impl Calls {
         let from = request.from_tag.as_deref().ok_or(NgError::NoFromTag)?;
         let tags = (from, request.to_tag.as_deref());
         let sdp = parse(sdp)?;
-        let client = self.link.client()?;
+        let client = self.link.client_soon().await?;
         loop {
             let entry = self.registry.enter(call_id);
             let _turn = entry.turn.lock().await;
@@ -155,7 +155,7 @@ impl Calls {
         let from = request.from_tag.as_deref().ok_or(NgError::NoFromTag)?;
         let to = request.to_tag.as_deref().ok_or(NgError::NoToTag)?;
         let sdp = parse(sdp)?;
-        let client = self.link.client()?;
+        let client = self.link.client_soon().await?;
         let entry = self.registry.find(call_id).ok_or(NgError::UnknownCall)?;
         let _turn = entry.turn.lock().await;
         let mut call = entry.live().ok_or(NgError::UnknownCall)?.call;
@@ -226,6 +226,7 @@ impl Calls {
 
     async fn delete(&self, request: &Request) -> Result<Value, NgError> {
         let call_id = request.call_id()?;
+        let relay = self.link.client_soon().await;
         if let Some(entry) = self.registry.find(call_id) {
             let _turn = entry.turn.lock().await;
             if let Some(mut live) = entry.live() {
@@ -237,15 +238,17 @@ impl Calls {
                     self.registry.put(&entry, live);
                     return Ok(ok());
                 }
-                let answered = live.call.answered_at.is_some();
-                let why = if answered { Ended::Hangup } else { Ended::Unanswered };
-                let figures = self.close(&entry, &live, why).await;
+                let figures = self.close(&entry, &live, live.call.given_up()).await;
                 return Ok(if request.options.fast { ok() } else { figures.with("result", "ok") });
             }
         }
         match self.registry.remembered(call_id, Instant::now()) {
             Some(figures) if !request.options.fast => Ok(figures.with("result", "ok")),
             Some(_) => Ok(ok()),
+            None if relay.is_err() => {
+                self.link.delete_later(call_id);
+                Ok(ok())
+            }
             None => nothing_deleted(request),
         }
     }
@@ -289,9 +292,9 @@ impl Calls {
 
     async fn query(&self, request: &Request) -> Result<Value, NgError> {
         let call_id = request.call_id()?;
+        let client = self.link.client_soon().await?;
         let entry = self.registry.find(call_id).ok_or(NgError::UnknownCall)?;
         let live = entry.live().ok_or(NgError::UnknownCall)?;
-        let client = self.link.client()?;
         let reply =
             client.ask(Ask::Read { call: live.call.key }).await.map_err(|e| refused(&live.call, &e))?;
         let Reply::Counters(counters) = reply else { return Err(NgError::Internal) };
@@ -311,6 +314,7 @@ impl Calls {
 
     async fn tap(&self, request: &Request, paused: bool) -> Result<Value, NgError> {
         let call_id = request.call_id()?;
+        let client = self.link.client_soon().await?;
         let entry = self.registry.find(call_id).ok_or(NgError::UnknownCall)?;
         let _turn = entry.turn.lock().await;
         let call = entry.live().ok_or(NgError::UnknownCall)?.call;
@@ -318,7 +322,7 @@ impl Calls {
             return Err(NgError::NotRecorded);
         }
         let ask = Ask::Tap { call: call.key, paused };
-        self.link.client()?.ask(ask).await.map_err(|e| refused(&call, &e))?;
+        client.ask(ask).await.map_err(|e| refused(&call, &e))?;
         tracing::info!(call = %call.key, id = %call.id, paused, "tap");
         Ok(ok())
     }

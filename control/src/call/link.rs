@@ -1,10 +1,11 @@
 //! The connection to the relay: made, kept, made again; the registry rebuilt from it; overdue calls ended.
 //!
 //! One task, [`run`]. While it is not connected, or still rebuilding, offers and answers are refused with
-//! `Relay is out of reach`, and what must be closed is kept in [`Link::close_later`]. A new relay process has
-//! another epoch and none of the old one's calls.
+//! `Relay is out of reach`, and what must be closed is kept in [`Link::close_later`] and [`Link::delete_later`]. A
+//! control that has just started lets requests wait for its first connection. A new relay process has another
+//! epoch and none of the old one's calls.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -24,6 +25,10 @@ use crate::ng::error::NgError;
 
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_LAST: Duration = Duration::from_secs(2);
+/// How long a request waits for the first connection.
+const FIRST: Duration = Duration::from_secs(2);
+/// Most Call-IDs kept to be deleted.
+const MOST_DELETED: usize = 4096;
 /// How often calls are looked through for those that are overdue.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -31,6 +36,7 @@ const LOOK: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub struct Link {
     state: Mutex<State>,
+    connected: tokio::sync::Notify,
 }
 
 #[derive(Default)]
@@ -40,6 +46,8 @@ struct State {
     facts: RelayFacts,
     /// Calls that ended while the relay was away, with their last label.
     to_close: HashMap<CallKey, Option<Vec<u8>>>,
+    /// Call-IDs that were deleted while the relay was away and that are not known here.
+    deleted: HashSet<String>,
 }
 
 impl Link {
@@ -52,6 +60,24 @@ impl Link {
         self.lock().client.clone().ok_or(NgError::RelayAway)
     }
 
+    /// The same; a control that has just started and was never connected is given a moment for it, so that its
+    /// restart costs no call.
+    pub async fn client_soon(&self) -> Result<Client, NgError> {
+        let arrival = self.connected.notified();
+        let (client, never) = {
+            let state = self.lock();
+            (state.client.clone(), state.epoch.is_none())
+        };
+        match client {
+            Some(client) => Ok(client),
+            None if never => {
+                let _ = tokio::time::timeout(FIRST, arrival).await;
+                self.client()
+            }
+            None => Err(NgError::RelayAway),
+        }
+    }
+
     /// For `/readyz`.
     pub fn facts(&self) -> RelayFacts {
         self.lock().facts.clone()
@@ -60,6 +86,14 @@ impl Link {
     /// Closes a call as soon as the relay is back.
     pub fn close_later(&self, key: CallKey, label: Option<Vec<u8>>) {
         self.lock().to_close.insert(key, label);
+    }
+
+    /// Closes the call with this Call-ID as soon as the relay is back, if it has one.
+    pub fn delete_later(&self, call_id: &str) {
+        let mut state = self.lock();
+        if state.deleted.len() < MOST_DELETED {
+            state.deleted.insert(call_id.to_owned());
+        }
     }
 
     fn lost(&self, trouble: &str) -> bool {
@@ -98,30 +132,49 @@ async fn connect(calls: &Arc<Calls>, socket: &Path) -> Result<UnboundedReceiver<
     let (client, events) = Client::connect(socket).await?;
     let Reply::Stats(stats) = client.ask(Request::Stats).await? else { return Err(ClientError::Unexpected) };
     let found = list(&client).await?;
-    let (live, foreign) = open(calls, found);
-    let to_close = std::mem::take(&mut calls.link.lock().to_close);
-    let (ended, live): (Vec<_>, Vec<_>) = live.into_iter().partition(|l| to_close.contains_key(&l.call.key));
-    for (key, label) in to_close {
+    // From here on no await: what is deleted meanwhile must not come back with the list.
+    let to_close = rebuild(calls, found);
+    admit(calls, client.clone(), stats);
+    let mut to_close = to_close.into_iter();
+    while let Some((key, label)) = to_close.next() {
         match client.ask(Request::Close { call: key, label: label.clone() }).await {
             Ok(_) | Err(ClientError::Refused(_)) => {}
             Err(e) => {
                 calls.link.close_later(key, label);
+                to_close.for_each(|(key, label)| calls.link.close_later(key, label));
                 return Err(e);
             }
         }
     }
+    Ok(events)
+}
+
+/// Takes what the relay has for the truth, but for calls that ended while it was away: those are returned, to be
+/// closed.
+fn rebuild(calls: &Calls, found: Vec<LiveCall>) -> HashMap<CallKey, Option<Vec<u8>>> {
+    let (live, foreign) = open(calls, found);
+    let (mut to_close, deleted) = {
+        let mut state = calls.link.lock();
+        (std::mem::take(&mut state.to_close), std::mem::take(&mut state.deleted))
+    };
+    for Live { call, .. } in live.iter().filter(|live| deleted.contains(&live.call.call_id)) {
+        let ended = (call.given_up(), OffsetDateTime::now_utc());
+        to_close.insert(call.key, label::label(call, &calls.keys, Some(ended)));
+    }
+    let (ended, live): (Vec<_>, Vec<_>) = live.into_iter().partition(|l| to_close.contains_key(&l.call.key));
+    for live in ended.iter().filter(|live| deleted.contains(&live.call.call_id)) {
+        calls.forget(live, live.call.given_up());
+    }
+    for Live { call, .. } in live.iter().filter(|live| live.call.answered_at.is_some()) {
+        calls.note_recording(call);
+    }
     let kept = live.len();
-    let recorded: Vec<_> = live.iter().map(|l| l.call.clone()).filter(|c| c.answered_at.is_some()).collect();
     let lost = calls.registry.rebuild(live);
     for live in &lost {
         calls.forget(live, Ended::Lost);
     }
-    for call in &recorded {
-        calls.note_recording(call);
-    }
-    admit(calls, client, stats);
     tracing::info!(kept, lost = lost.len(), ended = ended.len(), foreign, "connected to the relay");
-    Ok(events)
+    to_close
 }
 
 /// Lets requests through.
@@ -139,6 +192,7 @@ fn admit(calls: &Calls, client: Client, stats: Stats) {
         trouble: None,
     };
     state.client = Some(client);
+    calls.link.connected.notify_waiters();
 }
 
 async fn list(client: &Client) -> Result<Vec<LiveCall>, ClientError> {

@@ -56,7 +56,7 @@ impl LiveCalls for Calls {
 
     fn in_progress(&self, trip: &TripId) -> usize {
         let of_trip = |call: &Call| call.terms.as_ref().is_some_and(|terms| terms.trip == *trip);
-        self.registry.all().iter().filter(|live| of_trip(&live.call)).count()
+        self.registry.count(of_trip)
     }
 
     fn relay(&self) -> RelayFacts {

@@ -104,6 +104,12 @@ impl Registry {
         self.entries().iter().filter_map(|entry| entry.live()).collect()
     }
 
+    /// How many live calls are like this.
+    pub fn count(&self, like: impl Fn(&Call) -> bool) -> usize {
+        let of = |entry: &&Arc<Entry>| lock(&entry.live).as_ref().is_some_and(|live| like(&live.call));
+        lock(&self.calls).by_call_id.values().filter(of).count()
+    }
+
     /// Every place.
     pub fn entries(&self) -> Vec<Arc<Entry>> {
         lock(&self.calls).by_call_id.values().cloned().collect()

@@ -315,6 +315,11 @@ impl Call {
         (0..self.streams).map(|n| line(n).map(Line::to_stream).unwrap_or_default()).collect()
     }
 
+    /// Why it ends when the proxy deletes it.
+    pub const fn given_up(&self) -> Ended {
+        if self.answered_at.is_some() { Ended::Hangup } else { Ended::Unanswered }
+    }
+
     /// Whether the recorder shall get it.
     pub fn recorded(&self) -> bool {
         self.terms.as_ref().is_some_and(|terms| terms.record)

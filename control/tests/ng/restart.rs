@@ -98,6 +98,36 @@ async fn a_delete_while_the_relay_is_away_is_done_when_it_is_back() {
     assert_eq!(site.control.calls.list().len(), 1);
 }
 
+#[tokio::test]
+async fn requests_wait_for_a_control_that_has_just_started() {
+    let mut site = Site::new().await;
+    site.route("waits", true, 3600);
+    site.proxy.ask(offer("waits", 4000)).await;
+    site.relay.stop().await;
+    site.restart_control_alone().await;
+    site.proxy.send("1_1", answer("waits", 5000).to_string().as_bytes()).await;
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    site.relay.come_back(false);
+    let reply = String::from_utf8(site.proxy.receive().await).unwrap();
+    assert!(reply.contains("m=audio 30000 "), "{reply}");
+}
+
+#[tokio::test]
+async fn a_delete_that_a_new_control_gets_before_it_knows_the_call_is_done() {
+    let mut site = Site::new().await;
+    site.route("deleted", true, 3600);
+    site.call("deleted").await;
+    site.relay.stop().await;
+    site.restart_control_alone().await;
+    assert_eq!(site.proxy.ask(delete("deleted")).await, json!({"result": "ok"}));
+    site.relay.come_back(false);
+    site.control.connected(true).await;
+    let (_, label) = site.relay.state().closed[0].clone();
+    let label = label.unwrap();
+    assert_eq!((&label["ended"], &label["trip"]), (&json!("hangup"), &json!("T-1001")));
+    assert!(site.control.calls.list().is_empty());
+}
+
 /// Moves a time in a call's sealed state into the past, as if it had been waiting so long.
 fn age(site: &Site, call: &Held, minutes: i64) -> Vec<u8> {
     let plain = site.control.keys.open("call", &call.blob).unwrap();

@@ -65,9 +65,14 @@ impl Site {
 
     /// Kills control and starts another on the same state.
     pub async fn restart_control(&mut self) {
+        self.restart_control_alone().await;
+        self.control.connected(true).await;
+    }
+
+    /// The same, without waiting for the relay.
+    pub async fn restart_control_alone(&mut self) {
         self.control.kill().await;
         self.control = Control::start(self.state.path().to_owned(), &self.settings).await;
-        self.control.connected(true).await;
         self.proxy = Proxy::new(self.control.address).await;
     }
 
