@@ -42,7 +42,7 @@ pub fn play(place: &Place, settings: &Settings) -> anyhow::Result<bool> {
 
     let call = Call::place(&trip, &client("proxy")?, settings)?;
     println!("  The driver dials {}:", driver.dial);
-    println!("    the passenger's phone rings and shows   {}", call.route.shown);
+    println!("    the passenger's phone rings and shows   {}", number(&call.route.shown));
     println!("    the driver's phone shows                {}\n", driver.dial);
     let voices = call.talked(driver, passenger);
 
@@ -162,8 +162,11 @@ impl Call {
     /// Prints what came through and what was seen. True when it is all and nothing else.
     fn talked(&self, driver: &Party, passenger: &Party) -> bool {
         let [at_driver, at_passenger] = &self.heard;
+        let mut right = number(&self.route.shown) == passenger.dial;
+        if !right {
+            println!("  WRONG: the passenger's phone should have shown {}\n", passenger.dial);
+        }
         println!("  They talk ({} s of 20 ms packets, G.711 A-law, both ways at once):", DRIVER.len() / 8000);
-        let mut right = self.route.shown.contains(&passenger.dial);
         for (name, heard) in [("driver to passenger", at_passenger), ("passenger to driver", at_driver)] {
             let (sent, received, same) = (heard.sent, heard.datagrams.len(), heard.identical);
             println!("    {name}   {sent} packets sent, {received} received, {same} identical");
@@ -182,6 +185,12 @@ impl Call {
         }
         right
     }
+}
+
+/// The number in a SIP URI.
+fn number(uri: &str) -> &str {
+    let user = uri.strip_prefix("sip:").unwrap_or(uri);
+    user.split('@').next().unwrap_or(user)
 }
 
 /// Waits until the trip's one recording is archived; its id.

@@ -7,7 +7,8 @@ pub mod child;
 mod service;
 mod supervisor;
 
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -38,15 +39,17 @@ async fn run(arguments: &Arguments, settings: &Settings) -> anyhow::Result<ExitC
     let mut stop = Stop::new()?;
     let mut pop = Supervisor::start(place, settings)?;
     let done = tokio::select! {
-        done = serve(&mut pop, place, settings, arguments.demo) => done,
+        // First: a signal to the whole process group may have ended a child that was just being started.
+        biased;
         () = stop.asked() => {
-            println!("bauta: stopping");
+            say("stopping");
             Ok(ExitCode::SUCCESS)
         }
+        done = serve(&mut pop, place, settings, arguments.demo) => done,
     };
     tokio::select! {
         () = pop.stop() => {}
-        () = stop.asked() => println!("bauta: asked again: killing what still runs"),
+        () = stop.asked() => say("asked again: killing what still runs"),
     }
     done
 }
@@ -91,6 +94,11 @@ fn addresses(state: &Path, settings: &Settings, lane: &str) -> String {
         let _ = writeln!(text, "  {name:<15} {value}");
     }
     text
+}
+
+/// Tells whoever still listens: a closed pipe is no reason to end calls.
+fn say(words: &str) {
+    let _ = writeln!(std::io::stdout(), "bauta: {words}");
 }
 
 /// SIGTERM, Ctrl-C, or the terminal is gone.

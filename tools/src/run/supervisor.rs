@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use serde_json::Value;
 
+use super::say;
 use super::service::Service;
 use crate::client::Client;
 use crate::place::{Place, Settings};
@@ -85,7 +86,7 @@ impl Supervisor {
         loop {
             for service in &mut self.services {
                 if let Some(news) = service.look_after(Instant::now()) {
-                    println!("bauta: {news} (log: {})", service.log.display());
+                    say(&format!("{news} (log: {})", service.log.display()));
                 }
             }
             tokio::time::sleep(LOOK).await;
@@ -99,7 +100,7 @@ impl Supervisor {
             let deadline = Instant::now() + END;
             while service.runs() && service.ended().is_none() {
                 if Instant::now() > deadline {
-                    println!("bauta: {} does not end within {} s: killed", service.name, END.as_secs());
+                    say(&format!("{} does not end within {} s: killed", service.name, END.as_secs()));
                     service.kill();
                 }
                 tokio::time::sleep(LOOK).await;
