@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::Path;
 use std::pin::pin;
+use std::process::Command;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -402,6 +403,7 @@ impl Disk for FullDisk {
         if let Err(error) = &result {
             assert_eq!(error.kind(), io::ErrorKind::StorageFull);
             self.refused += 1;
+            assert!(self.refused < 100, "the disk stays full");
             if self.refused == 3 {
                 std::fs::remove_file(&self.filler).unwrap();
             }
@@ -417,7 +419,7 @@ impl Disk for FullDisk {
 #[test]
 fn a_full_disk_stops_nothing_for_good() {
     let folder = tempfile::tempdir().unwrap();
-    let mounted = std::process::Command::new("mount")
+    let mounted = Command::new("mount")
         .args(["-t", "tmpfs", "-o", "size=512k", "none"])
         .arg(folder.path())
         .status()
@@ -425,6 +427,7 @@ fn a_full_disk_stops_nothing_for_good() {
     if !mounted {
         return println!("skipped: mounting a small file system needs root");
     }
+    let _mounted = Mounted(folder.path());
     for uring in [false, true] {
         let Ok(runtime) = tokio_uring::Runtime::new(&tokio_uring::builder()) else {
             println!("skipped: io_uring is refused here");
@@ -435,6 +438,7 @@ fn a_full_disk_stops_nothing_for_good() {
         while io::Write::write_all(&mut file, &[1; 4096]).is_ok() {}
         // A little room, so that some writes are short.
         file.set_len(file.metadata().unwrap().len() - 3 * 4096).unwrap();
+        drop(file);
         let mut relay = Relay::new(1, 2);
         let truth = script(&mut Random(5), &mut relay, 4, true);
         let stop = Arc::new(AtomicBool::new(false));
@@ -453,7 +457,16 @@ fn a_full_disk_stops_nothing_for_good() {
             std::fs::remove_file(path.unwrap().path()).unwrap();
         }
     }
-    assert!(std::process::Command::new("umount").arg(folder.path()).status().unwrap().success());
+}
+
+/// Unmounts, however the test ends.
+struct Mounted<'a>(&'a Path);
+
+impl Drop for Mounted<'_> {
+    fn drop(&mut self) {
+        let done = Command::new("umount").arg(self.0).status();
+        assert!(done.is_ok_and(|s| s.success()), "{} is still mounted", self.0.display());
+    }
 }
 
 /// A relay that dies as soon as it was attached to.
