@@ -6,8 +6,11 @@ use std::process::Command;
 use rustfft::FftPlanner;
 use rustfft::num_complex::Complex;
 
-/// Samples per second, of the speech and of the decoded archive.
-pub const RATE: usize = 8_000;
+/// Samples per second of a decoded archive. (Opus decodes to 48 kHz; at a telephone's 8 kHz the two signals could be
+/// half a sample apart, which is far at 3 kHz.)
+pub const RATE: usize = 48_000;
+/// [`RATE`] by the speech's 8000 Hz.
+const FINER: usize = 6;
 
 /// A decoded archive: one signal per channel.
 #[derive(Debug)]
@@ -31,7 +34,7 @@ impl Stereo {
         let output = command.output().expect("opusdec runs");
         assert!(output.status.success(), "opusdec: {}", String::from_utf8_lossy(&output.stderr));
         let mut reader = hound::WavReader::open(&wav).expect("wave file");
-        assert_eq!((reader.spec().channels, reader.spec().sample_rate), (2, 8_000));
+        assert_eq!((reader.spec().channels, reader.spec().sample_rate), (2, 48_000));
         let samples: Vec<f64> =
             reader.samples::<i16>().map(|s| f64::from(s.expect("sample")) / 32_768.0).collect();
         let channel = |n: usize| samples.iter().skip(n).step_by(2).copied().collect();
@@ -53,8 +56,10 @@ pub struct Match {
     pub at: i64,
 }
 
-/// Looks for the whole of `needle` in `hay`, at every lag at which it fits (half a second may be cut off).
-pub fn find(needle: &[f64], hay: &[f64]) -> Match {
+/// Looks for the whole of `speech` (8000 Hz) in `hay` ([`RATE`]), at every lag at which it fits; half a second may be
+/// cut off.
+pub fn find(speech: &[f64], hay: &[f64]) -> Match {
+    let needle = &finer(speech);
     let margin = RATE / 2;
     let length = (hay.len() + needle.len() + 2 * margin).next_power_of_two();
     let mut planner = FftPlanner::<f64>::new();
@@ -91,7 +96,24 @@ pub fn find(needle: &[f64], hay: &[f64]) -> Match {
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .expect("a lag");
     let samples = i64::try_from(best.1).expect("lag") - i64::try_from(margin).expect("margin");
-    Match { likeness: best.0, at: samples * 1000 / 8_000 }
+    Match { likeness: best.0, at: samples * 1000 / 48_000 }
+}
+
+/// The same signal at [`RATE`]: its spectrum, with nothing above.
+fn finer(signal: &[f64]) -> Vec<f64> {
+    let length = signal.len().next_power_of_two();
+    let mut planner = FftPlanner::<f64>::new();
+    let mut spectrum: Vec<Complex<f64>> = signal.iter().map(|&re| Complex { re, im: 0.0 }).collect();
+    spectrum.resize(length, Complex::default());
+    planner.plan_fft_forward(length).process(&mut spectrum);
+    let mut fine = vec![Complex::default(); length * FINER];
+    let half = length / 2;
+    fine[..half].copy_from_slice(&spectrum[..half]);
+    let top = fine.len() - half + 1;
+    fine[top..].copy_from_slice(&spectrum[half + 1..]);
+    planner.plan_fft_inverse(length * FINER).process(&mut fine);
+    let scale = f64::from(u32::try_from(length).expect("length"));
+    fine.iter().take(signal.len() * FINER).map(|c| c.re / scale).collect()
 }
 
 #[cfg(test)]
@@ -111,9 +133,9 @@ mod tests {
     #[test]
     fn finds_a_signal_where_it_is_and_not_where_it_is_not() {
         let (one, other) = (noise(1, 8_000), noise(2, 8_000));
-        let mut hay = vec![0.0; 2_400];
-        hay.extend(one.iter().map(|s| s * -0.3));
-        hay.extend(vec![0.0; 800]);
+        let mut hay = vec![0.0; 300 * RATE / 1000];
+        hay.extend(finer(&one).iter().map(|s| s * -0.3));
+        hay.extend(vec![0.0; 4_800]);
         let found = find(&one, &hay);
         assert!(found.likeness > 0.99 && found.at == 300, "{found:?}");
         assert!(find(&other, &hay).likeness < 0.2);

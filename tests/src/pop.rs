@@ -143,3 +143,12 @@ impl Pop {
         });
     }
 }
+
+impl Drop for Pop {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.folder.disable_cleanup(true);
+            eprintln!("--- everything of this test is kept in {}", self.folder.path().display());
+        }
+    }
+}
