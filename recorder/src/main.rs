@@ -84,6 +84,10 @@ fn serve(state: &Path, settings: Settings) -> anyhow::Result<()> {
     if archiver.join().is_err() {
         tracing::error!("the archiver ended by a fault; its spool is kept");
     }
+    // The last second counts too.
+    if let Err(error) = counters.write(&run_folder.join("recorder.metrics")) {
+        tracing::warn!("the metrics were not written: {error}");
+    }
     match result {
         Ok(result) => result,
         Err(_) => bail!("capture ended by a fault; the rings and spools hold what was captured"),
