@@ -91,7 +91,7 @@ async fn a_delete_while_the_relay_is_away_is_done_when_it_is_back() {
     assert_eq!(site.relay.state().calls.len(), 2);
 
     site.relay.come_back(false);
-    site.control.connected(true).await;
+    until(|| !site.relay.state().closed.is_empty()).await;
     let (_, label) = site.relay.state().closed[0].clone();
     assert_eq!(label.unwrap()["ended"], "hangup");
     assert_eq!(site.relay.state().calls.len(), 1);
@@ -121,7 +121,7 @@ async fn a_delete_that_a_new_control_gets_before_it_knows_the_call_is_done() {
     site.restart_control_alone().await;
     assert_eq!(site.proxy.ask(delete("deleted")).await, json!({"result": "ok"}));
     site.relay.come_back(false);
-    site.control.connected(true).await;
+    until(|| !site.relay.state().closed.is_empty()).await;
     let (_, label) = site.relay.state().closed[0].clone();
     let label = label.unwrap();
     assert_eq!((&label["ended"], &label["trip"]), (&json!("hangup"), &json!("T-1001")));
