@@ -100,7 +100,8 @@ fn one(path: &Path, context: &Context) -> Result<(), ArchiveError> {
     let begun = Instant::now();
     let result = archive(path, &context.state, &context.settings, &context.stop);
     match &result {
-        Ok((folder, manifest)) => {
+        Ok(None) => tracing::info!("a call that nobody answered leaves no archive"),
+        Ok(Some((folder, manifest))) => {
             metrics::add(&counters.archives, 1);
             tracing::info!(
                 recording = %manifest.recording, audio_ms = manifest.duration_ms, took_ms = begun.elapsed().as_millis(),

@@ -19,7 +19,8 @@ use crate::settings::Settings;
 use crate::spool::Side;
 use crate::timeline::{FRAME, RATE};
 
-/// Archives the closed spool at `spool` below `state` and removes it. Gives the folder and what the manifest says.
+/// Archives the closed spool at `spool` below `state` and removes it. Gives the folder and what the manifest says;
+/// none for a call that was never answered and in which nothing was said: it leaves nothing.
 ///
 /// Doing it again after being killed at any point gives one archive and no spool.
 pub fn archive(
@@ -27,12 +28,17 @@ pub fn archive(
     state: &Path,
     settings: &Settings,
     stop: &AtomicBool,
-) -> Result<(PathBuf, Manifest), ArchiveError> {
+) -> Result<Option<(PathBuf, Manifest)>, ArchiveError> {
     let named = spool.file_stem().and_then(|s| Uuid::parse_str(s.to_str()?).ok());
     let aside = state.join(crate::archive::ARCHIVES).join(format!(".{}.new", named.unwrap_or_default()));
     remove_folder(&aside)?;
     make_folder(&aside)?;
     let (rendered, audio, file_hash) = encode(spool, &aside, settings, stop)?;
+    if rendered.nothing_to_keep() {
+        remove_folder(&aside)?;
+        remove_file(spool)?;
+        return Ok(None);
+    }
     let labelled = rendered.label.as_ref().map(|l| l.recording);
     let id = labelled.or(named).unwrap_or_else(Uuid::now_v7);
     let mut manifest = describe(id, rendered, audio, file_hash, settings);
@@ -41,7 +47,7 @@ pub fn archive(
         Place::Archived(to, there) => {
             remove_folder(&aside)?;
             remove_file(spool)?;
-            return Ok((to, *there));
+            return Ok(Some((to, *there)));
         }
     };
     if settings.keep_packets {
@@ -50,7 +56,7 @@ pub fn archive(
     write(&aside.join(MANIFEST), &manifest.to_bytes()?)?;
     publish(&aside, &to)?;
     remove_file(spool)?;
-    Ok((to, manifest))
+    Ok(Some((to, manifest)))
 }
 
 /// Where an archive is to lie.

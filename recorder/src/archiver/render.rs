@@ -36,6 +36,15 @@ pub struct Rendered {
     pub notes: Vec<String>,
 }
 
+impl Rendered {
+    /// Whether the call was certainly never answered and nothing of it was captured or missed. An answered call
+    /// without a packet is kept: that nothing was said may be what is disputed.
+    pub fn nothing_to_keep(&self) -> bool {
+        let unanswered = self.label.as_ref().is_some_and(|l| l.answered_at.is_none());
+        unanswered && self.chain.packets() == 0 && self.gaps.is_empty()
+    }
+}
+
 struct Renderer<'a, W: Write> {
     out: Rendered,
     timeline: Timeline,

@@ -100,7 +100,26 @@ fn label() -> Label {
 }
 
 fn archived(path: &Path, state: &Path, settings: &Settings) -> (PathBuf, crate::manifest::Manifest) {
-    archive(path, state, settings, &AtomicBool::new(false)).unwrap()
+    archive(path, state, settings, &AtomicBool::new(false)).unwrap().unwrap()
+}
+
+#[test]
+fn a_call_that_nobody_answered_leaves_nothing_and_an_answered_one_without_a_word_is_kept() {
+    let state = tempfile::tempdir().unwrap();
+    let silent = |answered_at| {
+        let label = Label { answered_at, ..label() };
+        let mut spool = Spool::new(Some(&label));
+        spool.event(2010, EventKind::Close, Some(&label), None);
+        spool.save(state.path(), label.recording)
+    };
+    let path = silent(None);
+    assert!(archive(&path, state.path(), &Settings::default(), &AtomicBool::new(false)).unwrap().is_none());
+    assert!(!path.exists());
+    assert_eq!(std::fs::read_dir(state.path().join(crate::archive::ARCHIVES)).unwrap().count(), 0);
+    let (folder, manifest) =
+        archived(&silent(Some(time::OffsetDateTime::now_utc())), state.path(), &Settings::default());
+    assert!(verify(&folder).holds());
+    assert_eq!(manifest.duration_ms, 0);
 }
 
 #[test]
