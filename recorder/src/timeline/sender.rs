@@ -62,6 +62,9 @@ struct Drift {
     since: Option<i64>,
     least: i64,
     left: i64,
+    /// Least delay of the first block: what later ones are measured against. (The first packet, which set the
+    /// anchor, may have been slower than the rest: that is jitter and no drift.)
+    base: Option<i64>,
 }
 
 impl Sender {
@@ -250,9 +253,10 @@ impl Sender {
         });
         self.drift.least = self.drift.least.min(delay);
         if packet.at - since >= DRIFT_BLOCK {
-            let least = self.drift.least;
-            let left = if least.abs() > DRIFT_BOUND { least } else { 0 };
-            self.drift = Drift { since: None, least: 0, left };
+            let base = *self.drift.base.get_or_insert(self.drift.least);
+            let drifted = self.drift.least - base;
+            let left = if drifted.abs() > DRIFT_BOUND { drifted } else { 0 };
+            self.drift = Drift { since: None, least: 0, left, base: Some(base) };
         }
         false
     }

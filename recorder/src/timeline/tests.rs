@@ -82,6 +82,15 @@ fn a_clean_stream_comes_out_as_it_was_said() {
 }
 
 #[test]
+fn a_slow_first_packet_is_jitter_and_not_drift() {
+    // The first of 30 s of packets takes 4 ms longer than all others: nothing is shifted or stretched.
+    let packets: Vec<Sent> =
+        (0..1500).map(|n| sent(n * 160 + if n == 0 { 4 * MS } else { 0 }, n, n * 160)).collect();
+    let (out, _) = play(&packets);
+    assert!(out.iter().zip(0..).all(|(s, n)| *s == said(n)));
+}
+
+#[test]
 fn silence_suppression_keeps_its_length() {
     // 2 s of speech, 30 s of nothing while the time-stamp runs on, 2 s of speech.
     let packets: Vec<Sent> = (0..200)
