@@ -120,7 +120,6 @@ impl Engine {
         let peer_rtp = self.table.at(peer.rtp).ok_or(DropReason::NoDestination)?;
         let via = if packet == Packet::Rtcp && !peer_rtp.rtcp_mux { peer.rtcp } else { peer.rtp };
         let to = self.table.at(via).and_then(|r| r.source.destination());
-        let heard = peer_rtp.mask;
         let row = self.table.at_mut(slot.index).ok_or(DropReason::Stale)?;
         if learn {
             // Learned even when there is nowhere to forward to yet: the other direction needs it.
@@ -138,7 +137,8 @@ impl Engine {
                 length
             }
             Packet::Rtcp => {
-                let sent = self.table.at(own.rtp).ok_or(DropReason::NoDestination)?.mask;
+                let mask = |index| self.table.at(index).map(|r| r.mask).ok_or(DropReason::NoDestination);
+                let (sent, heard) = (mask(own.rtp)?, mask(peer.rtp)?);
                 let rewritten = rtcp::rewrite(buffer, length, &sent, &heard)?;
                 let row = self.table.at_mut(slot.index).ok_or(DropReason::Stale)?;
                 row.rtcp.packets += 1;

@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::Parser;
 use relay::engine::Spans;
 use relay::lane;
-use relay::options::Options;
+use relay::options::{MAX_WORKERS, Options};
 use relay::ports::Ports;
 use relay::program::message::Stats;
 use relay::server::{self, Setup};
@@ -63,14 +63,16 @@ fn start(options: &Options, state: &std::path::Path) -> anyhow::Result<Setup> {
     let epoch = getrandom::u64().context("no random numbers")?;
     let (lane, reason) = lane::choose(options.lane)?;
     tracing::info!("lane {}: {reason}", lane.name());
-    let cores = std::thread::available_parallelism()?.get();
-    let workers = if options.workers == 0 { cores } else { usize::from(options.workers) };
+    let cores = limits::cores()?;
+    let workers =
+        if options.workers == 0 { cores.len().min(MAX_WORKERS) } else { usize::from(options.workers) };
     let files = limits::raise_open_files()?;
     let (mut missing, mut handles, mut rings) = (limits::missing(files), Vec::new(), Vec::new());
     // Registered files count against the limit per ring, and each worker may come to serve every call.
     // A little more than there are ports: the slots of a closed call come back a moment after its ports.
     let ports = u64::from(options.ports.last - options.ports.first) + 1;
-    let sockets = files.saturating_sub(limits::OWN_FILES).min(ports + limits::OWN_FILES);
+    let own = limits::own_files(workers);
+    let sockets = files.saturating_sub(own).min(ports + own);
     let sockets = u32::try_from(sockets).context("too many sockets")?;
     let spans = Spans {
         learn_window_ns: u64::from(options.learn_window_ms) * 1_000_000,
@@ -80,11 +82,11 @@ fn start(options: &Options, state: &std::path::Path) -> anyhow::Result<Setup> {
         let capacity = options.tap_ring_mib as usize * 1024 * 1024;
         let (tap, ring) = tap::create(capacity, epoch).context("the tap ring cannot be made")?;
         rings.push(ring);
-        let core = (options.pin && index < cores).then_some(index);
+        let core = cores.get(index).copied().filter(|_| options.pin);
         let plan = Plan { index, core, lane, sockets, tap, spans };
         let (handle, pinned) = worker::start(plan).with_context(|| format!("worker {index} cannot start"))?;
         if let Err(e) = pinned {
-            missing.push(format!("worker {index} is not pinned to core {index}: {e}"));
+            missing.push(format!("worker {index} is not pinned to a core: {e}"));
         }
         handles.push(handle);
     }
@@ -92,6 +94,7 @@ fn start(options: &Options, state: &std::path::Path) -> anyhow::Result<Setup> {
     let (tell, recorder) = tokio::sync::mpsc::unbounded_channel();
     let host = tap::Host::bind(&run.join("tap.sock"), rings, epoch).context("tap.sock cannot be opened")?;
     std::thread::Builder::new().name("tap".into()).spawn(move || {
+        let _guard = worker::EndsWithProcess;
         let attached = |attached| {
             // The server is gone only when the process ends.
             let _ = tell.send(attached);

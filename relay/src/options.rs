@@ -5,6 +5,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use crate::lane::Choice;
 use crate::settings::{PortRange, on_this_host, settings};
 
+/// Most workers: each has a core, a ring and a tap ring of its own.
+pub const MAX_WORKERS: usize = 64;
+
 settings! {
     /// The media relay.
     pub struct Options in "relay" {
@@ -17,7 +20,7 @@ settings! {
         /// How packets are moved: "auto" takes io_uring where the kernel allows it, else "mmsg".
         lane: Choice = Choice::Auto;
         /// Worker threads, one per core at most; 0 for as many as there are cores.
-        workers: u16 = 0, check |n: &u16| if *n <= 64 { Ok(()) } else { Err("64 workers at most".into()) };
+        workers: u16 = 0, check |n: &u16| if usize::from(*n) <= MAX_WORKERS { Ok(()) } else { Err(format!("{MAX_WORKERS} workers at most")) };
         /// Whether each worker stays on a core of its own.
         pin: bool = true;
         /// Receive buffer of each media socket, in KiB.

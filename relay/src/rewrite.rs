@@ -14,8 +14,9 @@ pub struct Guise {
     pub source: u32,
     /// The SSRC as it leaves: random.
     pub shown: u32,
-    /// Added to sequence numbers, modulo 2^16.
-    pub sequence: u16,
+    /// Added to sequence numbers: the first one shown less the first that came. (Modulo 2^16 in RTP; whole where RTCP
+    /// counts cycles.)
+    pub sequence: i32,
     /// Added to RTP time-stamps, modulo 2^32.
     pub timestamp: u32,
 }
@@ -60,22 +61,27 @@ impl Mask {
     /// Rewrites the header of a well-formed RTP packet in place.
     #[inline]
     pub fn rtp(&mut self, packet: &mut [u8]) {
-        let Some(header) = packet.first_chunk_mut::<RTP_HEADER>() else { return };
-        let [_, _, s0, s1, t0, t1, t2, t3, c0, c1, c2, c3] = header;
+        let Some((header, rest)) = packet.split_first_chunk_mut::<RTP_HEADER>() else { return };
+        let [first, _, s0, s1, t0, t1, t2, t3, c0, c1, c2, c3] = header;
+        if *first & 0x3f != 0 {
+            blank(*first, rest);
+        }
         let source = u32::from_be_bytes([*c0, *c1, *c2, *c3]);
+        let sequence = u16::from_be_bytes([*s0, *s1]);
         let guise = match self.guises {
             [Some(current), _] if current.source == source => current,
-            _ => self.change(source),
+            _ => self.change(source, sequence),
         };
-        let sequence = u16::from_be_bytes([*s0, *s1]).wrapping_add(guise.sequence);
-        [*s0, *s1] = sequence.to_be_bytes();
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "modulo 2^16")]
+        let shown = sequence.wrapping_add(guise.sequence as u16);
+        [*s0, *s1] = shown.to_be_bytes();
         let timestamp = u32::from_be_bytes([*t0, *t1, *t2, *t3]).wrapping_add(guise.timestamp);
         [*t0, *t1, *t2, *t3] = timestamp.to_be_bytes();
         [*c0, *c1, *c2, *c3] = guise.shown.to_be_bytes();
     }
 
     #[cold]
-    fn change(&mut self, source: u32) -> Guise {
+    fn change(&mut self, source: u32, first: u16) -> Guise {
         let [current, last] = self.guises;
         let next = last.filter(|g| g.source == source).unwrap_or_else(|| {
             let (a, b) = (self.draw(), self.draw());
@@ -85,7 +91,7 @@ impl Mask {
                 source,
                 shown: u32::from_le_bytes([c0, c1, c2, c3]),
                 timestamp: u32::from_le_bytes([t0, t1, t2, t3]),
-                sequence: u16::from_le_bytes([s0, s1]),
+                sequence: i32::from(u16::from_le_bytes([s0, s1])) - i32::from(first),
             }
         });
         self.guises = [Some(next), current];
@@ -98,6 +104,32 @@ impl Mask {
         let z = (self.random ^ self.random >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ z >> 31
+    }
+}
+
+/// Blanks what a header can carry beside its fixed fields, without changing its length: contributing sources become
+/// 0, a header extension becomes one that holds only padding (RFC 8285, section 4.2), padding becomes zeroes. All of
+/// them can name people or devices, and none of them was negotiated.
+#[cold]
+fn blank(first: u8, rest: &mut [u8]) {
+    let Some((sources, rest)) = rest.split_at_mut_checked(usize::from(first & 0x0f) * 4) else { return };
+    sources.fill(0);
+    let mut body = rest;
+    if first & 0x10 != 0 {
+        let Some((head, after)) = body.split_first_chunk_mut::<4>() else { return };
+        let [profile @ .., high, low] = head;
+        *profile = [0xbe, 0xde];
+        let words = usize::from(u16::from_be_bytes([*high, *low]));
+        let Some((extension, after)) = after.split_at_mut_checked(words * 4) else { return };
+        extension.fill(0);
+        body = after;
+    }
+    if first & 0x20 != 0
+        && let Some((count, before)) = body.split_last_mut()
+        && let Some(start) = (before.len() + 1).checked_sub(usize::from(*count))
+        && let Some(padding) = before.get_mut(start..)
+    {
+        padding.fill(0);
     }
 }
 
@@ -143,6 +175,21 @@ mod tests {
         assert_ne!(before.2, other.2);
         assert_eq!(masked(&mut mask, 1, 160, 5), before);
         assert_eq!(masked(&mut mask, 900, 1, 6), other);
+    }
+
+    #[test]
+    fn contributing_sources_extensions_and_padding_are_blanked_and_the_payload_stays() {
+        let mut bytes = packet(1, 2, 5);
+        bytes[0] = 0x80 | 0x20 | 0x10 | 2;
+        let extension =
+            [b"+447".to_vec(), b"7009".to_vec(), vec![0x10, 0, 0, 2], b"00001@ho".to_vec()].concat();
+        bytes.splice(12..12, extension);
+        bytes.extend(b"stale\x06");
+        let before = bytes.clone();
+        Mask::new(7).rtp(&mut bytes);
+        assert_eq!(crate::packet::Packet::parse(&bytes), Ok(crate::packet::Packet::Rtp { payload_type: 8 }));
+        let blanked = [&[0; 8][..], &[0xbe, 0xde, 0, 2], &[0; 8], b"payload", &[0, 0, 0, 0, 0, 6]].concat();
+        assert_eq!((bytes.len(), &bytes[12..]), (before.len(), &blanked[..]));
     }
 
     #[test]

@@ -64,7 +64,7 @@ pub struct Row {
     pub last_ns: u64,
     /// What was dropped.
     pub drops: DropCounters,
-    /// What did not fit into the tap ring: in all, and since the last record that did.
+    /// Packets that did not fit into the tap ring.
     pub tap_lost: u64,
     /// The open gap in the tap, if there is one.
     pub gap: Option<Gap>,
@@ -119,11 +119,14 @@ impl Source {
     pub const UNKNOWN: Self =
         Self { signalled: None, learning: Learning::Strict, window_ends_ns: 0, state: State::Waiting };
 
-    /// Takes a new signalled address and policy. When either differs from before, what was learned is forgotten
-    /// and the window opens for `window_ns` from `now_ns`.
+    /// Takes the signalled address and policy of an offer or answer. When either differs from before, what was
+    /// learned is forgotten. Unless the source is settled, the window opens (again) for `window_ns` from `now_ns`: a
+    /// phone may ring for long before it is the other's turn to speak.
     pub fn signal(&mut self, signalled: Option<SocketAddr>, learning: Learning, now_ns: u64, window_ns: u64) {
         if self.signalled != signalled || self.learning != learning {
             *self = Self { signalled, learning, window_ends_ns: now_ns + window_ns, state: State::Waiting };
+        } else if self.settled().is_none() {
+            self.window_ends_ns = now_ns + window_ns;
         }
     }
 
@@ -254,6 +257,14 @@ mod tests {
         let mut source = signalled(Learning::Nat);
         assert_eq!(offer(&mut source, "203.0.113.9:7", WINDOW), Match::NotLearned);
         assert_eq!(offer(&mut source, "192.0.2.1:4000", WINDOW), Match::Learn);
+    }
+
+    #[test]
+    fn the_answer_opens_the_window_again_for_a_caller_who_waited() {
+        let mut source = signalled(Learning::Nat);
+        assert_eq!(offer(&mut source, "203.0.113.9:7", 20_000), Match::NotLearned, "it rings");
+        source.signal(Some(at("192.0.2.1:4000")), Learning::Nat, 20_001, WINDOW);
+        assert_eq!(offer(&mut source, "203.0.113.9:7", 20_002), Match::Learn);
     }
 
     #[test]

@@ -7,7 +7,7 @@ mod calls;
 mod connection;
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::net::IpAddr;
 use std::os::unix::net::UnixListener;
@@ -44,7 +44,9 @@ pub struct Setup {
 
 /// The server's state; borrowed only between awaits.
 struct Server {
-    commands: Vec<Handle>,
+    workers: Vec<Handle>,
+    /// Commands that found a worker's ring full, per worker: none is ever refused for it.
+    waiting: Vec<VecDeque<(u64, Command)>>,
     pending: HashMap<u64, oneshot::Sender<Result<Answer, Refusal>>>,
     ticket: u64,
     calls: BTreeMap<CallKey, Entry>,
@@ -54,6 +56,8 @@ struct Server {
     advertised: IpAddr,
     epoch: u64,
     stats: Stats,
+    /// Whether a client has said hello: there is one seat.
+    taken: bool,
     /// Where events go: the connected client, once it has subscribed.
     subscriber: Option<mpsc::UnboundedSender<Frame>>,
 }
@@ -68,7 +72,8 @@ pub async fn serve(setup: Setup) -> io::Result<()> {
     let bells: Vec<Arc<Notify>> = workers.iter().map(|w| Arc::clone(&w.bell)).collect();
     let server = Rc::new(RefCell::new(Server {
         load: vec![0; workers.len()],
-        commands: workers,
+        waiting: workers.iter().map(|_| VecDeque::new()).collect(),
+        workers,
         pending: HashMap::new(),
         ticket: 0,
         calls: BTreeMap::new(),
@@ -76,6 +81,7 @@ pub async fn serve(setup: Setup) -> io::Result<()> {
         advertised,
         epoch,
         stats,
+        taken: false,
         subscriber: None,
     }));
     for (index, bell) in bells.into_iter().enumerate() {
@@ -87,16 +93,19 @@ pub async fn serve(setup: Setup) -> io::Result<()> {
             }
         });
     }
-    let mut client: Option<tokio::task::JoinHandle<()>> = None;
     loop {
         tokio::select! {
             accepted = listener.accept() => {
-                let (stream, _) = accepted?;
-                let free = client.as_ref().is_none_or(tokio::task::JoinHandle::is_finished);
-                let task = tokio::task::spawn_local(connection::run(stream, Rc::clone(&server), free));
-                if free {
-                    client = Some(task);
-                }
+                let stream = match accepted {
+                    Ok((stream, _)) => stream,
+                    Err(e) => {
+                        // Want of descriptors or memory passes; calls must not end for it.
+                        tracing::warn!("a control could not connect: {e}");
+                        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                        continue;
+                    }
+                };
+                tokio::task::spawn_local(connection::run(stream, Rc::clone(&server)));
             }
             Some(attached) = recorder.recv() => server.borrow_mut().recorder_changed(attached),
         }
@@ -105,7 +114,7 @@ pub async fn serve(setup: Setup) -> io::Result<()> {
 
 impl Server {
     fn take_reports(&mut self, worker: usize) {
-        while let Some(report) = self.commands.get_mut(worker).and_then(|w| w.reports.try_pop()) {
+        while let Some(report) = self.workers.get_mut(worker).and_then(|w| w.reports.try_pop()) {
             match report {
                 Report::Answer(ticket, answer) => {
                     if let Some(waiting) = self.pending.remove(&ticket) {
@@ -113,6 +122,21 @@ impl Server {
                     }
                 }
                 Report::Event(event) => self.tell(event),
+            }
+        }
+        self.push(worker);
+    }
+
+    /// Hands a worker what waits for it, as far as its ring has room; each report is a sign of room.
+    fn push(&mut self, worker: usize) {
+        let (Some(handle), Some(waiting)) = (self.workers.get_mut(worker), self.waiting.get_mut(worker))
+        else {
+            return;
+        };
+        while let Some((ticket, command)) = waiting.pop_front() {
+            if let Err(back) = handle.send(ticket, command) {
+                waiting.push_front((ticket, back));
+                return;
             }
         }
     }
@@ -127,7 +151,7 @@ impl Server {
         self.stats.recorder_attached = attached;
         if attached {
             tracing::info!("a recorder attached");
-            for worker in 0..self.commands.len() {
+            for worker in 0..self.workers.len() {
                 drop(self.command(worker, Command::RecorderAttached));
             }
         } else {
@@ -140,12 +164,11 @@ impl Server {
     fn command(&mut self, worker: usize, command: Command) -> oneshot::Receiver<Result<Answer, Refusal>> {
         let (sender, receiver) = oneshot::channel();
         self.ticket += 1;
-        if self.commands.get_mut(worker).is_some_and(|w| w.send(self.ticket, command)) {
-            self.pending.insert(self.ticket, sender);
-        } else {
-            let _ =
-                sender.send(Err(Refusal::Impossible("too many commands are under way; try again".into())));
+        self.pending.insert(self.ticket, sender);
+        if let Some(waiting) = self.waiting.get_mut(worker) {
+            waiting.push_back((self.ticket, command));
         }
+        self.push(worker);
         receiver
     }
 }

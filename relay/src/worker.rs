@@ -99,14 +99,13 @@ impl std::fmt::Debug for Handle {
 }
 
 impl Handle {
-    /// Sends a command; its answer comes as a report with the same ticket. False: the ring is full, nothing was sent.
-    pub fn send(&mut self, ticket: u64, command: Command) -> bool {
-        let sent = self.commands.try_push((ticket, command)).is_ok();
-        if sent {
-            // It can only fail when it rings already.
-            let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
-        }
-        sent
+    /// Sends a command; its answer comes as a report with the same ticket. The command comes back where the ring is
+    /// full.
+    pub fn send(&mut self, ticket: u64, command: Command) -> Result<(), Command> {
+        self.commands.try_push((ticket, command)).map_err(|(_, command)| command)?;
+        // It can only fail when it rings already.
+        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
+        Ok(())
     }
 }
 
@@ -137,6 +136,7 @@ pub fn start(plan: Plan) -> io::Result<(Handle, io::Result<()>)> {
     let bell_end = Arc::clone(&bell);
     let (ready, started) = mpsc::channel();
     std::thread::Builder::new().name(format!("worker-{}", plan.index)).spawn(move || {
+        let _guard = EndsWithProcess;
         let pinned = pin(plan.core);
         // A ring belongs to the thread that makes it.
         match lane::make(plan.lane, plan.sockets, wake_end.as_fd()) {
@@ -171,6 +171,18 @@ fn pin(core: Option<usize>) -> io::Result<()> {
     let mut set = CpuSet::new();
     set.set(core);
     Ok(sched_setaffinity(None, &set)?)
+}
+
+/// A thread that the process cannot do without: where it panics, the process ends rather than look alive.
+#[derive(Debug)]
+pub struct EndsWithProcess;
+
+impl Drop for EndsWithProcess {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::process::abort();
+        }
+    }
 }
 
 struct Worker {
@@ -222,22 +234,34 @@ impl Worker {
             Command::Open(new) => {
                 let call = new.call;
                 match self.engine.open(new, now) {
-                    Ok(openings) => self.open_sockets(call, openings, now)?,
+                    Ok(openings) => {
+                        if self.open_sockets(openings) {
+                            return Ok(Ok(Answer::Done));
+                        }
+                        let slots = self.engine.close(call, None, now).map(|(_, slots)| slots);
+                        self.close_slots(slots.unwrap_or_default())?;
+                        Err(Refusal::OutOfFiles)
+                    }
                     Err(refusal) => Err(refusal),
                 }
             }
             Command::Update { call, label, streams, added } => {
                 match self.engine.update(call, label, &streams, added, now) {
-                    Ok(openings) => self.open_sockets(call, openings, now)?,
+                    Ok(openings) => {
+                        if self.open_sockets(openings) {
+                            return Ok(Ok(Answer::Done));
+                        }
+                        let slots = self.engine.take_streams(call, streams.len());
+                        self.close_slots(slots)?;
+                        Err(Refusal::OutOfFiles)
+                    }
                     Err(refusal) => Err(refusal),
                 }
             }
             Command::Tap { call, paused } => self.engine.pause(call, paused, now).map(|()| Answer::Done),
             Command::Close { call, label } => match self.engine.close(call, label, now) {
                 Ok((counters, slots)) => {
-                    for slot in slots {
-                        self.lane.close(slot)?;
-                    }
+                    self.close_slots(slots)?;
                     Ok(Answer::Counters(counters))
                 }
                 Err(refusal) => Err(refusal),
@@ -255,29 +279,24 @@ impl Worker {
         })
     }
 
-    /// Gives new sockets to the lane. If it refuses one, the whole call is undone, since half a call helps nobody; the
-    /// answer is that the call is unknown now.
-    fn open_sockets(
-        &mut self,
-        call: CallKey,
-        openings: Vec<Opening>,
-        now: Now,
-    ) -> io::Result<Result<Answer, Refusal>> {
-        let mut refused = None;
+    /// Gives new sockets to the lane. False: it refused one; the rest were not tried, and their slots are free.
+    fn open_sockets(&mut self, openings: Vec<Opening>) -> bool {
+        let mut refused = false;
         for Opening { slot, socket } in openings {
-            match refused {
-                None => refused = self.lane.open(slot, socket).err(),
-                Some(_) => self.freed.push(slot),
+            if !refused && let Err(e) = self.lane.open(slot, socket) {
+                tracing::error!("the lane refused a socket: {e}");
+                refused = true;
+            }
+            if refused {
+                self.freed.push(slot);
             }
         }
-        let Some(error) = refused else { return Ok(Ok(Answer::Done)) };
-        tracing::error!(%call, "the lane refused a socket: {error}");
-        if let Ok((_, slots)) = self.engine.close(call, None, now) {
-            for slot in slots {
-                self.lane.close(slot)?;
-            }
-        }
-        Ok(Err(Refusal::UnknownCall))
+        !refused
+    }
+
+    /// The lane ignores a slot that it never opened.
+    fn close_slots(&mut self, slots: Vec<Slot>) -> io::Result<()> {
+        slots.into_iter().try_for_each(|slot| self.lane.close(slot))
     }
 
     fn report(&mut self, report: Report) {

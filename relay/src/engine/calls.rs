@@ -120,12 +120,24 @@ impl Engine {
         Ok(openings)
     }
 
-    /// Pauses or resumes a recorded call's tap.
+    /// Takes away the streams of a call from number `keep` on. Gives the slots to close.
+    pub fn take_streams(&mut self, key: CallKey, keep: usize) -> Vec<Slot> {
+        let index = self.by_key.get(&key).copied().unwrap_or(u32::MAX);
+        let Some(call) = self.calls.get_mut(index as usize).and_then(Option::as_mut) else {
+            return Vec::new();
+        };
+        let gone = call.streams.split_off(keep.min(call.streams.len()));
+        let slots: Vec<Slot> = gone.into_iter().flatten().flatten().collect();
+        slots.iter().for_each(|slot| drop(self.table.clear(*slot)));
+        slots
+    }
+
+    /// Pauses or resumes a call's tap; a call that is not recorded yet will be begun that way.
     pub fn pause(&mut self, key: CallKey, paused: bool, now: Now) -> Result<(), Refusal> {
         let index = *self.by_key.get(&key).ok_or(Refusal::UnknownCall)?;
         let call = self.calls.get_mut(index as usize).and_then(Option::as_mut).ok_or(Refusal::UnknownCall)?;
-        if call.recorded && call.paused != paused {
-            call.paused = paused;
+        let changed = std::mem::replace(&mut call.paused, paused) != paused;
+        if call.recorded && changed {
             for slot in call.streams.iter().flatten().flatten() {
                 if let Some(row) = self.table.at_mut(slot.index) {
                     row.tapping = !paused;
@@ -174,6 +186,9 @@ impl Engine {
         for call in self.calls.iter().flatten().filter(|c| c.recorded) {
             let record = Record { position: 0, call: call.key, at_ns: now.wall_ns, kind: Kind::Open };
             self.tapping.event(record, call.label.clone());
+            if call.paused {
+                self.tapping.event(Record { kind: Kind::Pause, ..record }, Vec::new());
+            }
         }
     }
 
@@ -277,16 +292,21 @@ impl Engine {
 
     fn label(&mut self, call: &mut Call, label: Option<Vec<u8>>, now: Now) {
         let Some(label) = label else { return };
-        let kind = if call.recorded { Kind::Label } else { Kind::Open };
-        if !call.recorded {
-            call.recorded = true;
-            for slot in call.streams.iter().flatten().flatten() {
-                if let Some(row) = self.table.at_mut(slot.index) {
-                    row.tapping = true;
-                }
+        let record = |kind| Record { position: 0, call: call.key, at_ns: now.wall_ns, kind };
+        call.label.clone_from(&label);
+        if call.recorded {
+            self.tapping.event(record(Kind::Label), label);
+            return;
+        }
+        self.tapping.event(record(Kind::Open), label);
+        if call.paused {
+            self.tapping.event(record(Kind::Pause), Vec::new());
+        }
+        for slot in call.streams.iter().flatten().flatten() {
+            if let Some(row) = self.table.at_mut(slot.index) {
+                row.tapping = !call.paused;
             }
         }
-        call.label.clone_from(&label);
-        self.tapping.event(Record { position: 0, call: call.key, at_ns: now.wall_ns, kind }, label);
+        call.recorded = true;
     }
 }

@@ -201,7 +201,7 @@ impl Lane for Uring {
             ("rearmed", self.counters.rearmed),
             ("receive_errors", self.counters.receive_errors),
             ("stale_completions", self.counters.stale),
-            ("cq_overflow", u64::from(self.ring.overflows())),
+            ("cq_overflow", self.ring.overflows()),
             ("buffers_missing", self.ring.buffers_missing() as u64),
         ]
     }

@@ -7,11 +7,14 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
 
 use super::message::{Event, Frame, Refusal, Reply, Request, VERSION};
 use super::wire::{self, WireError};
@@ -40,8 +43,12 @@ type Waiting = Arc<Mutex<Option<HashMap<u32, oneshot::Sender<Answer>>>>>;
 #[derive(Debug, Clone)]
 pub struct Client {
     requests: mpsc::Sender<(Request, oneshot::Sender<Answer>)>,
+    connection: AbortHandle,
     epoch: u64,
 }
+
+/// How long the relay may take to answer: it does so in microseconds, or it hangs.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Client {
     /// Connects to the socket at `path`, says hello and subscribes to events.
@@ -52,14 +59,14 @@ impl Client {
         let (requests, queue) = mpsc::channel(256);
         let (event_sender, events) = mpsc::unbounded_channel();
         tokio::spawn(send(writer, queue, Arc::clone(&waiting)));
-        tokio::spawn(async move {
+        let receiving = tokio::spawn(async move {
+            // Gone with this task: fails every open request, and those still to come.
+            let _closed = FailsAll(Arc::clone(&waiting));
             if let Err(e) = receive(reader, &waiting, &event_sender).await {
                 tracing::warn!("connection to the relay ended: {e}");
             }
-            // Dropping the senders fails every open request; `None` fails those still to come.
-            drop(waiting.lock().unwrap_or_else(PoisonError::into_inner).take());
         });
-        let mut client = Self { requests, epoch: 0 };
+        let mut client = Self { requests, connection: receiving.abort_handle(), epoch: 0 };
         let Reply::Hello { epoch, .. } = client.ask(Request::Hello { version: VERSION }).await? else {
             return Err(ClientError::Unexpected);
         };
@@ -73,12 +80,27 @@ impl Client {
         self.epoch
     }
 
-    /// Asks and waits for the answer.
+    /// Asks and waits for the answer. A relay that does not answer within two seconds counts as gone: what it still
+    /// does is found out by connecting anew.
     pub async fn ask(&self, request: Request) -> Result<Reply, ClientError> {
         let gone = || ClientError::Gone("the connection closed".into());
         let (sender, answer) = oneshot::channel();
-        self.requests.send((request, sender)).await.map_err(|_| gone())?;
-        Ok(answer.await.map_err(|_| gone())??)
+        let asked = async {
+            self.requests.send((request, sender)).await.map_err(|_| gone())?;
+            Ok(answer.await.map_err(|_| gone())??)
+        };
+        timeout(PATIENCE, asked).await.unwrap_or_else(|_| {
+            self.connection.abort();
+            Err(ClientError::Gone("it does not answer".into()))
+        })
+    }
+}
+
+struct FailsAll(Waiting);
+
+impl Drop for FailsAll {
+    fn drop(&mut self) {
+        drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 }
 

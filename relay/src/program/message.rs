@@ -291,11 +291,11 @@ pub struct Stats {
 pub struct WorkerStats {
     /// Sockets open now.
     pub sockets: u64,
-    /// Forwarded.
+    /// Handed to the kernel; those that it refused are in `drops` too, as `send_blocked` and `send_failed`.
     pub forwarded: Count,
     /// Dropped, by reason (every reason, in order).
     pub drops: Vec<(String, u64)>,
-    /// Lane events that hint at trouble, by name: `enobufs`, `cq_overflow`, `rearmed`, `send_errors`, `icmp_errors`, …
+    /// Lane events that hint at trouble, by name: `enobufs`, `cq_overflow`, `rearmed`, `receive_errors`, …
     pub lane: Vec<(String, u64)>,
     /// Records written to the tap ring.
     pub tap_records: u64,

@@ -48,10 +48,11 @@ pub(super) async fn handle(server: &Shared, request: Request) -> Result<Reply, R
             }
         }
         Request::Update { call, blob, label, streams } => {
-            let (asked, added) = server.borrow_mut().update(call, label.clone(), &streams)?;
+            opaque(blob.as_deref())?;
+            let labelled = label.is_some();
+            let (asked, added) = server.borrow_mut().update(call, label, &streams)?;
             let answer = answered(asked).await;
-            let mut server = server.borrow_mut();
-            server.updated(call, answer, blob, label.is_some(), added)
+            server.borrow_mut().updated(call, answer, blob, labelled, added)
         }
         Request::Tap { call, paused } => {
             let asked = server.borrow_mut().ask(call, Command::Tap { call, paused })?;
@@ -87,7 +88,7 @@ async fn stats(server: &Shared) -> Result<Stats, Refusal> {
     let (asked, mut stats) = {
         let mut server = server.borrow_mut();
         let asked: Vec<Asked> =
-            (0..server.commands.len()).map(|w| server.command(w, Command::Stats)).collect();
+            (0..server.workers.len()).map(|w| server.command(w, Command::Stats)).collect();
         let mut stats = server.stats.clone();
         stats.calls = server.calls.len() as u64;
         stats.pairs_free = server.ports.free() as u64;
@@ -193,9 +194,7 @@ impl Server {
     ) -> Result<Reply, Refusal> {
         if let Err(refusal) = answer {
             added.into_iter().flatten().for_each(|port| self.ports.give(port));
-            if refusal == Refusal::UnknownCall {
-                self.forget(call);
-            } else if let Some(entry) = self.calls.get_mut(&call) {
+            if let Some(entry) = self.calls.get_mut(&call) {
                 entry.busy = false;
             }
             return Err(refusal);
@@ -208,7 +207,6 @@ impl Server {
         entry.ports.extend(added);
         entry.recorded |= labelled;
         if let Some(blob) = blob {
-            opaque(Some(&blob))?;
             entry.blob = blob;
         }
         Ok(Reply::Opened(local(&entry.ports, self.advertised)))
@@ -229,7 +227,13 @@ impl Server {
             match taken {
                 Ok([caller, callee]) => {
                     ports.push([caller.rtp, callee.rtp]);
-                    let seeds = [random(), random()];
+                    let seeds = match random().and_then(|a| Ok([a, random()?])) {
+                        Ok(seeds) => seeds,
+                        Err(refusal) => {
+                            ports.into_iter().flatten().for_each(|port| self.ports.give(port));
+                            return Err(refusal);
+                        }
+                    };
                     new.push(NewStream { stream: *stream, sockets: [caller.sockets, callee.sockets], seeds });
                 }
                 Err(refusal) => {
@@ -258,8 +262,8 @@ impl Server {
     fn list(&self, after: Option<CallKey>) -> Vec<LiveCall> {
         use std::ops::Bound::{Excluded, Unbounded};
         let from = after.map_or(Unbounded, Excluded);
-        let entries = self.calls.range((from, Unbounded)).filter(|(_, e)| !e.busy || !e.ports.is_empty());
-        entries
+        self.calls
+            .range((from, Unbounded))
             .take(MAX_LIST)
             .map(|(call, entry)| LiveCall {
                 call: *call,
@@ -276,7 +280,7 @@ fn local(ports: &[[u16; 2]], address: std::net::IpAddr) -> Vec<[LocalPorts; 2]> 
     ports.iter().map(|legs| legs.map(|rtp| LocalPorts { address, rtp, rtcp: rtp + 1 })).collect()
 }
 
-fn random() -> u64 {
-    // The system's generator does not fail on Linux after boot; a zero seed would only repeat itself.
-    getrandom::u64().unwrap_or(0)
+/// Without random numbers nothing would hide one party's stream from the other: no call, then.
+fn random() -> Result<u64, Refusal> {
+    getrandom::u64().map_err(|e| Refusal::Impossible(format!("no random numbers: {e}")))
 }

@@ -2,69 +2,80 @@
 //! is told so and disconnected; its calls go on.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use super::Shared;
 use crate::program::message::{Frame, Refusal, Reply, Request, VERSION};
 use crate::program::wire;
 
-/// Serves a client to its end; without `free` it is only told that another one is there.
-pub(super) async fn run(stream: UnixStream, server: Shared, free: bool) {
+/// How long a client has to say hello, and to take what was written to it last.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Serves a client to its end. The first one to say hello has the seat; others are told so.
+pub(super) async fn run(stream: UnixStream, server: Shared) {
     let (reader, writer) = stream.into_split();
     let (out, queue) = mpsc::unbounded_channel();
     let writing = tokio::task::spawn_local(write(writer, queue));
-    if free {
-        tracing::info!("a control connected");
-    } else {
-        tracing::warn!("a second control was refused");
-    }
-    if let Err(refusal) = read(reader, &server, &out, free).await {
-        tracing::warn!("a control was disconnected: {refusal}");
+    let mut seated = false;
+    if let Err(refusal) = read(reader, &server, &out, &mut seated).await {
+        tracing::warn!("a client of the programming socket was disconnected: {refusal}");
         let _ = out.send(Frame::Answer { id: 0, answer: Err(refusal) });
     }
-    if free {
-        server.borrow_mut().subscriber = None;
+    if seated {
+        let mut server = server.borrow_mut();
+        server.taken = false;
+        server.subscriber = None;
         tracing::info!("the control is gone; calls go on");
     }
     drop(out);
     // What was answered last is still to be written.
-    let _ = writing.await;
+    let _ = timeout(PATIENCE, writing).await;
 }
 
 async fn read(
     mut reader: OwnedReadHalf,
     server: &Shared,
     out: &mpsc::UnboundedSender<Frame>,
-    free: bool,
+    seated: &mut bool,
 ) -> Result<(), Refusal> {
-    let malformed = |what: String| Refusal::Malformed(what);
+    let malformed = |what: &str| Refusal::Malformed(what.to_owned());
     let mut buffer = Vec::with_capacity(64 * 1024);
-    let mut greeted = false;
     loop {
-        while let Some((frame, used)) = wire::decode(&buffer).map_err(|e| malformed(e.to_string()))? {
+        while let Some((frame, used)) = wire::decode(&buffer).map_err(|e| malformed(&e.to_string()))? {
             buffer.drain(..used);
             let Frame::Request { id, request } = frame else {
-                return Err(malformed("only requests are expected here".into()));
+                return Err(malformed("only requests are expected here"));
             };
             let refusal = match &request {
-                _ if !free => Some(Refusal::Busy),
                 Request::Hello { version } if *version != VERSION => Some(Refusal::Version { ours: VERSION }),
+                Request::Hello { .. } if !*seated && server.borrow().taken => Some(Refusal::Busy),
                 Request::Hello { .. } => None,
-                _ if !greeted => Some(malformed("the first request must be hello".into())),
+                _ if !*seated => Some(malformed("the first request must be hello")),
                 _ => None,
             };
             if let Some(refusal) = refusal {
                 let _ = out.send(Frame::Answer { id, answer: Err(refusal.clone()) });
                 return Err(refusal);
             }
-            greeted = true;
+            if !std::mem::replace(seated, true) {
+                server.borrow_mut().taken = true;
+                tracing::info!("a control connected");
+            }
             answer(id, request, Rc::clone(server), out.clone());
         }
-        match reader.read_buf(&mut buffer).await {
+        let more = reader.read_buf(&mut buffer);
+        let read = if *seated {
+            more.await
+        } else {
+            timeout(PATIENCE, more).await.map_err(|_| malformed("no hello came"))?
+        };
+        match read {
             Ok(0) | Err(_) => return Ok(()),
             Ok(_) => {}
         }

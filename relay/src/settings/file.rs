@@ -202,6 +202,8 @@ mod tests {
             refusal("[relay]\naddress = \"203.0.113.9\"")
                 .starts_with("pop.toml:2: relay.address = \"203.0.113.9\": is not an address of this host")
         );
+        assert!(refusal("[relay]\nports = \"30001-30004\"").contains("one pair"));
+        assert!(refusal("[relay]\naddress = \"0.0.0.0\"").contains("names no interface"));
         assert!(refusal("[relai]").starts_with("pop.toml:1: unknown section or key `relai`"));
         assert!(refusal("[relay]\nworkers = = 1").starts_with("pop.toml:2: "));
         assert!(refusal("relay = 1").starts_with("pop.toml:1: `relay` is a section"));

@@ -116,6 +116,9 @@ impl Setting for PortRange {
             _ if first == 0 => Err("port 0 cannot be used".into()),
             0 => Err("ends before it starts".into()),
             n @ 1..4 => Err(format!("holds {n} port{}; a call takes 4", if n == 1 { "" } else { "s" })),
+            4 if first % 2 == 1 => {
+                Err("holds one pair of an even port and the next; a call takes two".into())
+            }
             _ => Ok(Self { first, last }),
         }
     }
@@ -126,6 +129,9 @@ impl Setting for PortRange {
 
 /// For `check`: the address can be bound on this host.
 pub fn on_this_host(address: &IpAddr) -> Result<(), String> {
+    if address.is_unspecified() {
+        return Err("names no interface: media sockets and SDP need one address of this host".into());
+    }
     UdpSocket::bind((*address, 0)).map(drop).map_err(|e| {
         format!("is not an address of this host that can be bound ({e}); `ip address` lists them")
     })

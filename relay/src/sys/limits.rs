@@ -3,11 +3,22 @@
 use std::io;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::{CpuSet, sched_getaffinity};
+
+/// Descriptors for 4,000 calls of one stream.
+const PLENTY: u64 = 16_000 + 64;
 
 /// Descriptors that the process needs beside media sockets.
-pub const OWN_FILES: u64 = 64;
-/// Descriptors for 4,000 calls of one stream.
-const PLENTY: u64 = 16_000 + OWN_FILES;
+pub const fn own_files(workers: usize) -> u64 {
+    64 + 8 * workers as u64
+}
+
+/// The cores that this process may use.
+pub fn cores() -> io::Result<Vec<usize>> {
+    let set = sched_getaffinity(None)?;
+    let list: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|core| set.is_set(*core)).collect();
+    if list.is_empty() { Err(io::Error::other("no core may be used")) } else { Ok(list) }
+}
 
 /// Raises the soft limit of open files to the hard one: how many files may be open.
 pub fn raise_open_files() -> io::Result<u64> {

@@ -79,6 +79,7 @@ pub struct Ring {
     addresses: Box<[RawAddress]>,
     staged: usize,
     held: Vec<u16>,
+    overflowed: u64,
 }
 
 impl std::fmt::Debug for Ring {
@@ -97,7 +98,6 @@ impl Ring {
             .setup_no_sqarray()
             .setup_cqsize(sizes.completions)
             .build(sizes.submissions)?;
-        uring.submitter().register_ring_fd()?;
         uring.submitter().register_files_sparse(sizes.files)?;
         let buffers = Buffers::new(sizes.buffers)?;
         // SAFETY: the entries are mapped, page-aligned, and live until after the ring is closed (order of fields).
@@ -116,6 +116,7 @@ impl Ring {
             addresses: vec![RawAddress::EMPTY; depth].into_boxed_slice(),
             staged: 0,
             held: Vec::with_capacity(usize::from(sizes.buffers)),
+            overflowed: 0,
         })
     }
 
@@ -159,7 +160,8 @@ impl Ring {
         buffer: &Held,
         length: usize,
     ) -> io::Result<()> {
-        if self.staged == self.addresses.len() {
+        // Before an address is taken: submitting starts them anew.
+        if self.staged == self.addresses.len() || self.uring.submission().is_full() {
             self.submit()?;
         }
         let Some(address) = self.addresses.get_mut(self.staged) else { return Ok(()) };
@@ -198,10 +200,14 @@ impl Ring {
 
     /// Submits what is queued, runs the sends, and returns the held buffers.
     pub fn submit(&mut self) -> io::Result<()> {
+        let mut tries = 0;
         while !self.uring.submission().is_empty() {
             match self.uring.submit() {
                 Ok(_) => {}
-                Err(e) if retry(&e) => {}
+                Err(e) if retry(&e) && tries < SUBMIT_TRIES => {
+                    tries += 1;
+                    std::thread::yield_now();
+                }
                 Err(e) => return Err(e),
             }
         }
@@ -213,6 +219,7 @@ impl Ring {
     pub fn wait(&mut self, timeout: Duration) -> io::Result<()> {
         let timespec = Timespec::from(timeout);
         let args = SubmitArgs::new().timespec(&timespec);
+        self.overflowed += u64::from(self.uring.submission().cq_overflow());
         match self.uring.submitter().submit_with_args(1, &args) {
             Ok(_) => {}
             Err(e) if retry(&e) || e.raw_os_error() == Some(libc::ETIME) => {}
@@ -251,9 +258,10 @@ impl Ring {
         self.buffers.outstanding()
     }
 
-    /// Completions that did not fit into their queue so far.
-    pub fn overflows(&mut self) -> u32 {
-        self.uring.completion().overflow()
+    /// Turns that began with completions which had not fitted into their queue: nothing is lost then, but
+    /// multishots have ended and time was.
+    pub const fn overflows(&self) -> u64 {
+        self.overflowed
     }
 
     fn push(&mut self, entry: &squeue::Entry) -> io::Result<()> {
@@ -275,7 +283,10 @@ impl Ring {
     }
 }
 
-/// The kernel asks to come again after completions were taken, or a signal came.
+/// How often a refused submission is tried again before the ring is given up as broken.
+const SUBMIT_TRIES: u32 = 10_000;
+
+/// The kernel asks to come again, or a signal came.
 fn retry(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EINTR | libc::EBUSY | libc::EAGAIN))
 }

@@ -142,7 +142,15 @@ impl Host {
                 attached(false);
             }
             if incoming {
-                let (link, _) = self.listener.accept()?;
+                let link = match self.listener.accept() {
+                    Ok((link, _)) => link,
+                    Err(e) => {
+                        // Want of descriptors or memory passes.
+                        tracing::warn!("a recorder could not connect: {e}");
+                        std::thread::sleep(Duration::from_millis(100));
+                        continue;
+                    }
+                };
                 let granted = current.is_none();
                 if let Err(e) = self.greet(&link, granted) {
                     tracing::warn!("a recorder could not be given the tap: {e}");

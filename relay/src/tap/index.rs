@@ -95,10 +95,18 @@ impl Producer {
         shared.asleep.load(Ordering::Relaxed) != 0 && shared.asleep.swap(0, Ordering::AcqRel) != 0
     }
 
-    /// Drops what the consumer has not taken and trusts a new consumer: `tail` becomes `head`.
-    pub(super) fn reset(&mut self, shared: &Indices) {
+    /// Whether the consumer's index is possible.
+    pub(super) fn trusted(&self, shared: &Indices) -> bool {
+        (self.tail..=self.head).contains(&shared.tail.load(Ordering::Acquire))
+    }
+
+    /// Drops what no consumer can be asked for any more and trusts a new one: `tail` becomes `head`. Gives the bytes
+    /// dropped, as far as is known.
+    pub(super) fn reset(&mut self, shared: &Indices) -> u64 {
+        let dropped = self.head - self.tail;
         shared.tail.store(self.head, Ordering::Release);
         self.tail = self.head;
+        dropped
     }
 }
 

@@ -59,7 +59,23 @@ impl Writer {
     pub fn fits_after_gap(&mut self, bytes: usize) -> bool {
         // Each of the two could need a filler of nearly its own size.
         let wanted = 2 * (2 * HEADER + bytes).next_multiple_of(ALIGN) as u64 + self.packet_reserve();
-        !self.poisoned && self.producer.room(self.memory.indices(), wanted).is_ok_and(|room| room >= wanted)
+        self.has_room(wanted)
+    }
+
+    /// Whether so many bytes are free; a reader that wrote an impossible index ends the tap until the next one.
+    #[inline]
+    fn has_room(&mut self, wanted: u64) -> bool {
+        match self.producer.room(self.memory.indices(), wanted) {
+            Ok(room) => room >= wanted && !self.poisoned,
+            Err(Poisoned) => {
+                if !std::mem::replace(&mut self.poisoned, true) {
+                    tracing::error!(
+                        "the recorder's end of the tap ring is broken; nothing is tapped until a recorder attaches anew"
+                    );
+                }
+                false
+            }
+        }
     }
 
     const fn packet_reserve(&self) -> u64 {
@@ -73,7 +89,7 @@ impl Writer {
 
     #[inline]
     fn push(&mut self, record: &Record, payload: &[u8], reserve: u64) -> Result<(), Full> {
-        if payload.len() > MAX_PAYLOAD || self.poisoned {
+        if payload.len() > MAX_PAYLOAD {
             return Err(Full);
         }
         let length = (HEADER + payload.len()).next_multiple_of(ALIGN);
@@ -81,16 +97,8 @@ impl Writer {
         let lap = self.memory.capacity() - offset;
         let filler = if length > lap { lap } else { 0 };
         let wanted = (filler + length) as u64 + reserve;
-        match self.producer.room(self.memory.indices(), wanted) {
-            Ok(room) if room >= wanted => {}
-            Ok(_) => return Err(Full),
-            Err(Poisoned) => {
-                tracing::error!(
-                    "the recorder's end of the tap ring is broken; nothing is tapped until a recorder attaches anew"
-                );
-                self.poisoned = true;
-                return Err(Full);
-            }
+        if !self.has_room(wanted) {
+            return Err(Full);
         }
         if filler > 0 {
             let length = u32::try_from(filler).unwrap_or(u32::MAX).to_ne_bytes();
@@ -119,11 +127,13 @@ impl Writer {
         }
     }
 
-    /// A new reader attached: a ring that its predecessor broke is emptied and trusted again.
+    /// A new reader attached: a ring that its predecessor broke is emptied and trusted again. (The new reader's own
+    /// attempt may have failed on it; its next one will not.)
     pub fn reader_attached(&mut self) {
-        if self.poisoned {
+        if self.poisoned || !self.producer.trusted(self.memory.indices()) {
             self.flush();
-            self.producer.reset(self.memory.indices());
+            let dropped = self.producer.reset(self.memory.indices());
+            tracing::error!("a recorder left the tap ring broken: {dropped} bytes of records were dropped");
             self.poisoned = false;
         }
     }

@@ -22,9 +22,6 @@ pub(super) struct Buffers {
     outstanding: usize,
 }
 
-// SAFETY: the mapping belongs to this value alone; the kernel writes only to buffers that it was given.
-unsafe impl Send for Buffers {}
-
 impl std::fmt::Debug for Buffers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Buffers")
