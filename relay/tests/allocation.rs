@@ -44,14 +44,19 @@ fn no_allocation<L: Lane>(mut rig: Rig<L>) {
     const BATCH: u16 = 50;
     // The first packets may still set things up.
     rig.exchange(BATCH);
+    rig.record();
     COUNTED.with(|c| c.set(Some(0)));
-    let mut forwarded = 0;
+    let (mut forwarded, mut recorded) = (0, 0);
     while forwarded < 100_000 {
+        rig.report();
+        rig.turn();
         forwarded += rig.exchange(BATCH);
+        recorded += rig.record();
     }
     let counted = COUNTED.with(Cell::take);
     assert_eq!(counted, Some(0), "allocations over {forwarded} forwarded packets");
-    assert!(rig.engine.stats().tap_records > 100, "the packets were tapped");
+    assert_eq!((recorded, rig.engine.stats().tap_lost), (forwarded, 0), "every packet was tapped");
+    assert!(rig.engine.forwarded().packets > forwarded, "RTCP passed as well");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use relay::program::message::{Learning, LegMedia, PayloadTypes, Remote, Stream};
 use relay::sys::clock::Now;
 use relay::sys::socket;
 use relay::table::Slot;
-use relay::tap;
+use relay::tap::{self, Attachment, Host};
 use rustix::event::{EventfdFlags, eventfd};
 
 pub const CALL: CallKey = CallKey(7);
@@ -28,7 +28,12 @@ pub struct Rig<L: Lane> {
     pub phones: [UdpSocket; 2],
     /// The relay's RTP ports, facing caller and callee.
     pub ports: [SocketAddr; 2],
+    /// Its RTCP port that faces the caller.
+    rtcp: SocketAddr,
     pub slots: Vec<Slot>,
+    /// The tap's other end.
+    pub recorder: Attachment,
+    taken: Vec<u8>,
     _wake: OwnedFd,
     pub lane: Box<L>,
     sequence: u16,
@@ -77,14 +82,23 @@ pub fn media(phone: &UdpSocket) -> LegMedia {
 
 impl<L: Lane> Rig<L> {
     pub fn new(mut lane: Box<L>, wake: OwnedFd, label: Option<&[u8]>) -> Self {
-        let (writer, _handles) = tap::create(1 << 20, 1).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("tap.sock");
+        let (writer, handles) = tap::create(1 << 20, 1).unwrap();
+        let host = Host::bind(&path, vec![handles], 1).unwrap();
+        std::thread::spawn(move || host.serve(|_| {}));
+        let recorder = tap::attach(&path).unwrap();
         let spans = Spans { learn_window_ns: 3_000_000_000, silence_ns: 60_000_000_000 };
         let mut engine = Engine::new(SLOTS, writer, spans);
         let phones = [phone(), phone()];
-        let stream = Stream { legs: phones.each_ref().map(media) };
+        let mut stream = Stream { legs: phones.each_ref().map(media) };
+        // RTCP to the callee goes where nobody listens.
+        let discard = SocketAddr::from(([127, 0, 0, 1], 9));
+        stream.legs[1].remote = stream.legs[1].remote.map(|r| Remote { rtcp: discard, ..r });
         let sockets =
             [0; 2].map(|_| [0; 2].map(|_| socket::bind("127.0.0.1:0".parse().unwrap(), 8 << 20).unwrap()));
         let ports = sockets.each_ref().map(|[rtp, _]| local(rtp.as_fd()));
+        let rtcp = local(sockets[0][1].as_fd());
         let new = NewStream { stream, sockets, seeds: [1, 2] };
         let call =
             NewCall { call: CALL, label: label.map(<[u8]>::to_vec), max_seconds: 0, streams: vec![new] };
@@ -93,7 +107,20 @@ impl<L: Lane> Rig<L> {
             slots.push(opening.slot);
             lane.open(opening.slot, opening.socket).unwrap();
         }
-        Self { engine, phones, ports, slots, lane, _wake: wake, sequence: 0, freed: Vec::new() }
+        let taken = Vec::with_capacity(2048);
+        Self {
+            engine,
+            phones,
+            ports,
+            rtcp,
+            slots,
+            recorder,
+            taken,
+            lane,
+            _wake: wake,
+            sequence: 0,
+            freed: Vec::new(),
+        }
     }
 
     /// One turn of the lane, which waits for at most 50 ms.
@@ -139,6 +166,25 @@ impl<L: Lane> Rig<L> {
     /// A batch's last sends go out with the next turn's system call.
     pub fn push_out(&mut self) {
         self.lane.turn(&mut self.engine, Duration::ZERO, &mut self.freed).unwrap();
+    }
+
+    /// Takes what was tapped: how many records.
+    pub fn record(&mut self) -> u64 {
+        let mut count = 0;
+        for ring in &mut self.recorder.rings {
+            while ring.next(&mut self.taken).unwrap().is_some() {
+                count += 1;
+            }
+            ring.commit();
+        }
+        count
+    }
+
+    /// Sends a sender report from the caller, which has sent RTP before.
+    pub fn report(&mut self) {
+        let mut packet = [0; 28];
+        packet[..4].copy_from_slice(&[0x80, 200, 0, 6]);
+        self.phones[0].send_to(&packet, self.rtcp).unwrap();
     }
 
     /// Takes `count` packets at the callee.
