@@ -128,7 +128,9 @@ impl Engine {
         };
         let gone = call.streams.split_off(keep.min(call.streams.len()));
         let slots: Vec<Slot> = gone.into_iter().flatten().flatten().collect();
-        slots.iter().for_each(|slot| drop(self.table.clear(*slot)));
+        for slot in &slots {
+            self.table.clear(*slot);
+        }
         slots
     }
 

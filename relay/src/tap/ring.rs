@@ -65,17 +65,15 @@ impl Writer {
     /// Whether so many bytes are free; a reader that wrote an impossible index ends the tap until the next one.
     #[inline]
     fn has_room(&mut self, wanted: u64) -> bool {
-        match self.producer.room(self.memory.indices(), wanted) {
-            Ok(room) => room >= wanted && !self.poisoned,
-            Err(Poisoned) => {
-                if !std::mem::replace(&mut self.poisoned, true) {
-                    tracing::error!(
-                        "the recorder's end of the tap ring is broken; nothing is tapped until a recorder attaches anew"
-                    );
-                }
-                false
+        let Ok(room) = self.producer.room(self.memory.indices(), wanted) else {
+            if !std::mem::replace(&mut self.poisoned, true) {
+                tracing::error!(
+                    "the recorder's end of the tap ring is broken; nothing is tapped until a recorder attaches anew"
+                );
             }
-        }
+            return false;
+        };
+        room >= wanted && !self.poisoned
     }
 
     const fn packet_reserve(&self) -> u64 {
