@@ -33,12 +33,12 @@ fn media(address: &str) -> LegMedia {
 
 /// A ring with both ends in this process.
 fn ring() -> (tap::Writer, Attachment) {
-    let path = std::env::temp_dir().join(format!("bauta-bench-{}.sock", std::process::id()));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tap.sock");
     let (writer, handles) = tap::create(64 << 20, 1).unwrap();
     let host = Host::bind(&path, vec![handles], 1).unwrap();
     std::thread::spawn(move || host.serve(|_| {}));
     let attachment = tap::attach(&path).unwrap();
-    std::fs::remove_file(&path).unwrap();
     (writer, attachment)
 }
 

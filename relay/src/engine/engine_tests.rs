@@ -213,6 +213,31 @@ fn what_the_ring_could_not_take_is_told_as_a_gap_and_the_close_is_never_lost() {
 }
 
 #[test]
+fn a_call_paused_before_it_is_recorded_begins_paused_and_a_new_recorder_hears_of_it() {
+    let mut rig = rig(None, stream());
+    rig.engine.pause(CALL, true, at(1)).unwrap();
+    rig.engine.update(CALL, Some(b"label".to_vec()), &[stream()], vec![], at(2)).unwrap();
+    rig.rtp(Leg::Caller, 8, 3).unwrap();
+    rig.engine.recorder_attached(at(4));
+    let kinds: Vec<Kind> = rig.taps().into_iter().map(|(kind, _)| kind).collect();
+    assert_eq!(kinds, [Kind::Open, Kind::Pause, Kind::Open, Kind::Pause]);
+    rig.engine.pause(CALL, false, at(5)).unwrap();
+    rig.rtp(Leg::Caller, 8, 6).unwrap();
+    assert_eq!(rig.taps().len(), 2);
+}
+
+#[test]
+fn streams_that_could_not_be_added_are_taken_away_and_the_call_goes_on() {
+    let mut rig = rig(None, stream());
+    let added = rig.engine.update(CALL, None, &[stream()], vec![new_stream(stream())], at(1)).unwrap();
+    let slots = rig.engine.take_streams(CALL, 1);
+    assert_eq!(slots, added.iter().map(|o| o.slot).collect::<Vec<_>>());
+    slots.into_iter().for_each(|slot| rig.engine.release(slot));
+    assert!(rig.rtp(Leg::Caller, 8, 2).is_some());
+    assert_eq!((rig.engine.read(CALL, at(2)).unwrap().streams.len(), rig.engine.stats().sockets), (1, 4));
+}
+
+#[test]
 fn a_new_recorder_hears_of_every_recorded_call() {
     let mut rig = rig(Some(b"label"), stream());
     assert_eq!(rig.taps().len(), 1);
