@@ -42,8 +42,6 @@ pub struct Row {
     pub tapping: bool,
     /// Whose call it is.
     pub call: CallKey,
-    /// Index of the call in the worker's list.
-    pub call_index: u32,
     /// Payload types this leg may send.
     pub accepts: PayloadTypes,
     /// Those that are copied to the tap.
@@ -329,7 +327,6 @@ pub(crate) mod tests_support {
             rtcp_mux: false,
             tapping: false,
             call: CallKey(1),
-            call_index: 0,
             accepts: PayloadTypes::NONE,
             tapped: PayloadTypes::NONE,
             source: Source::UNKNOWN,

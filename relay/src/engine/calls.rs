@@ -82,7 +82,7 @@ impl Engine {
             label: Vec::new(),
             streams: Vec::with_capacity(new.streams.len()),
         };
-        let openings = self.add_streams(&mut call, call_index, new.streams, now);
+        let openings = self.add_streams(&mut call, new.streams, now);
         self.label(&mut call, new.label, now);
         self.by_key.insert(new.call, call_index);
         if let Some(place) = self.calls.get_mut(index) {
@@ -112,7 +112,7 @@ impl Engine {
                 self.signal(rtcp.index, stream, leg, now);
             }
         }
-        let openings = self.add_streams(&mut call, index, added, now);
+        let openings = self.add_streams(&mut call, added, now);
         self.label(&mut call, label, now);
         if let Some(place) = self.calls.get_mut(index as usize) {
             *place = Some(call);
@@ -222,13 +222,7 @@ impl Engine {
         }
     }
 
-    fn add_streams(
-        &mut self,
-        call: &mut Call,
-        call_index: u32,
-        streams: Vec<NewStream>,
-        now: Now,
-    ) -> Vec<Opening> {
+    fn add_streams(&mut self, call: &mut Call, streams: Vec<NewStream>, now: Now) -> Vec<Opening> {
         let mut openings = Vec::with_capacity(streams.len() * 4);
         for NewStream { stream, sockets, seeds } in streams {
             let number = u8::try_from(call.streams.len()).unwrap_or(u8::MAX);
@@ -257,7 +251,6 @@ impl Engine {
                             rtcp_mux: false,
                             tapping: call.recorded && !call.paused,
                             call: call.key,
-                            call_index,
                             accepts: PayloadTypes::NONE,
                             tapped: PayloadTypes::NONE,
                             source: Source::UNKNOWN,

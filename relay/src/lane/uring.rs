@@ -23,8 +23,6 @@ const BATCH: usize = 512;
 enum Socket {
     Absent,
     Receiving(Slot),
-    /// Its receive ended; it is armed again at the end of the batch.
-    Ended(Slot),
     /// Cancelled; its last completion has not come yet.
     Closing(Slot),
 }
@@ -42,7 +40,8 @@ struct Counters {
 pub struct Uring {
     ring: Ring,
     sockets: Vec<Socket>,
-    ended: Vec<u32>,
+    /// Receives that ended in this batch: armed again at its end.
+    ended: Vec<Slot>,
     freed: Vec<Slot>,
     wake: RawFd,
     watching: bool,
@@ -119,10 +118,7 @@ impl Uring {
 
     fn receive_ended(&mut self, slot: Slot) -> io::Result<()> {
         match self.sockets.get_mut(slot.index as usize) {
-            Some(socket) if *socket == Socket::Receiving(slot) => {
-                *socket = Socket::Ended(slot);
-                self.ended.push(slot.index);
-            }
+            Some(Socket::Receiving(s)) if *s == slot => self.ended.push(slot),
             Some(socket) if *socket == Socket::Closing(slot) => {
                 *socket = Socket::Absent;
                 self.ring.unregister(slot.index)?;
@@ -137,14 +133,9 @@ impl Uring {
     fn rearm(&mut self) -> io::Result<()> {
         if !self.ended.is_empty() {
             self.ring.submit()?;
-            while let Some(index) = self.ended.pop() {
-                if let Some(socket) = self.sockets.get_mut(index as usize)
-                    && let Socket::Ended(slot) = *socket
-                {
-                    *socket = Socket::Receiving(slot);
-                    self.ring.receive(slot)?;
-                    self.counters.rearmed += 1;
-                }
+            while let Some(slot) = self.ended.pop() {
+                self.ring.receive(slot)?;
+                self.counters.rearmed += 1;
             }
         }
         Ok(())
@@ -162,19 +153,11 @@ impl Lane for Uring {
 
     fn close(&mut self, slot: Slot) -> io::Result<()> {
         let Some(socket) = self.sockets.get_mut(slot.index as usize) else { return Ok(()) };
-        match *socket {
-            Socket::Receiving(s) if s == slot => {
-                *socket = Socket::Closing(slot);
-                self.ring.cancel(slot)
-            }
-            Socket::Ended(s) if s == slot => {
-                *socket = Socket::Absent;
-                self.ring.unregister(slot.index)?;
-                self.freed.push(slot);
-                Ok(())
-            }
-            _ => Ok(()),
+        if *socket != Socket::Receiving(slot) {
+            return Ok(());
         }
+        *socket = Socket::Closing(slot);
+        self.ring.cancel(slot)
     }
 
     fn turn(&mut self, engine: &mut Engine, timeout: Duration, freed: &mut Vec<Slot>) -> io::Result<bool> {
@@ -182,8 +165,7 @@ impl Lane for Uring {
             self.ring.watch(self.wake)?;
             self.watching = true;
         }
-        // A slot that is free already is reported without waiting.
-        self.ring.wait(if self.freed.is_empty() { timeout } else { Duration::ZERO })?;
+        self.ring.wait(timeout)?;
         let now = Now::read();
         let mut woken = false;
         for _ in 0..BATCH {
