@@ -15,6 +15,7 @@ use control::live::LiveCalls;
 use control::masking::Masking;
 use control::moment::Moment;
 use control::ng::server::Server;
+use control::route::RouteBook;
 use control::secret::Keys;
 use control::settings::ControlSettings;
 use control::store::Store;
@@ -64,8 +65,10 @@ async fn run(state: &Path, settings: ControlSettings) -> Result<()> {
     let store: Arc<dyn Store> = Arc::new(
         Sqlite::open(&database, Arc::clone(&keys)).with_context(|| format!("open {}", database.display()))?,
     );
+    let book = RouteBook::open(state, Arc::clone(&keys), Moment::now())
+        .with_context(|| format!("open routes.journal in {}", state.display()))?;
     let masking = Arc::new(
-        Masking::load(store, keys, &settings.sip_host, Moment::now())
+        Masking::load(store, keys, Arc::new(book), &settings.sip_host, Moment::now())
             .await
             .with_context(|| format!("load trips from {}", database.display()))?,
     );

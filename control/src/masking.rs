@@ -69,10 +69,11 @@ pub enum OpenCityError {
 }
 
 impl Masking {
-    /// Loads what is live from the store. `sip_host` is the setting of that name.
+    /// Loads what is live from the store; decisions go into `book`. `sip_host` is the setting of that name.
     pub async fn load(
         store: Arc<dyn Store>,
         keys: Arc<Keys>,
+        book: Arc<RouteBook>,
         sip_host: &str,
         now: Moment,
     ) -> Result<Self, StoreError> {
@@ -86,7 +87,7 @@ impl Masking {
         }
         Ok(Self {
             store,
-            book: Arc::new(RouteBook::new(Arc::clone(&keys))),
+            book,
             keys,
             directory: RwLock::new(directory),
             sip_host: Some(sip_host.to_owned()).filter(|host| !host.is_empty()),

@@ -1,13 +1,14 @@
 //! Route decisions: who may reach whom, and what the other half may know of it.
 //!
 //! [`decide`] decides, [`document`] writes the answer, [`book`] remembers it by SIP Call-ID for the NG offer
-//! that follows, [`Tally`] counts.
+//! that follows, [`journal`] keeps it over a restart, [`Tally`] counts.
 
 pub mod book;
 pub mod decide;
 pub mod document;
+mod journal;
 
-pub use book::{Outcome, RouteBook, Routed};
+pub use book::{Claim, Outcome, RouteBook, Routed};
 pub use decide::{Asked, Connect, Decision, Question, Reason};
 
 use std::sync::atomic::{AtomicU64, Ordering};

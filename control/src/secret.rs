@@ -206,7 +206,8 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
-fn unhex(text: &str) -> Option<Vec<u8>> {
+/// The bytes of hexadecimal digits; none when they are not, or an odd number.
+pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
     let nibbles: Option<Vec<u8>> =
         text.chars().map(|c| c.to_digit(16).and_then(|n| u8::try_from(n).ok())).collect();
     let (pairs, rest) = nibbles.as_deref()?.as_chunks::<2>();

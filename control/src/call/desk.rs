@@ -23,7 +23,7 @@ use crate::ng::counts::Counts;
 use crate::ng::error::NgError;
 use crate::ng::message::{Command, Request, ok};
 use crate::ng::value::Value;
-use crate::route::{Outcome, RouteBook};
+use crate::route::{Claim, RouteBook};
 use crate::sdp::Sdp;
 use crate::secret::Keys;
 use crate::settings::{ControlSettings, UnroutedOffers};
@@ -46,7 +46,7 @@ pub struct Policy {
 /// The live calls, and how requests change them.
 pub struct Calls {
     pub(super) keys: Arc<Keys>,
-    book: Arc<RouteBook>,
+    pub(super) book: Arc<RouteBook>,
     store: Arc<dyn Store>,
     pub(super) policy: Policy,
     pub(super) registry: Registry,
@@ -133,7 +133,7 @@ impl Calls {
         tags: (&str, Option<&str>),
         (sdp, request): (Sdp, &Request),
     ) -> Result<Value, NgError> {
-        let terms = self.terms(call_id)?;
+        let terms = self.terms(call_id, tags.1.is_some())?;
         let now = OffsetDateTime::now_utc();
         let (mut call, draft) = Call::open(&names()?, call_id, tags, (sdp, &request.options), terms, now)?;
         request.via_branch.iter().for_each(|branch| call.dialogue.branch(branch));
@@ -147,6 +147,7 @@ impl Calls {
         let reply = client.ask(ask).await.map_err(|e| refused(&call, &e))?;
         let trip = call.terms.as_ref().map_or("", |terms| terms.trip.as_str());
         tracing::info!(call = %call.key, id = %call.id, trip, recorded = call.recorded(), "offer");
+        self.book.used(call_id, Moment::now());
         self.taken(entry, call, &draft, reply)
     }
 
@@ -208,12 +209,16 @@ impl Calls {
         Ok(ok().with("sdp", sdp))
     }
 
-    fn terms(&self, call_id: &str) -> Result<Option<Terms>, NgError> {
-        match (self.book.routed(call_id, Moment::now()), self.policy.unrouted) {
-            (Some(Outcome::Connect(routed)), _) => Ok(Some(routed.into())),
-            (Some(Outcome::Reject { .. }), _) => Err(NgError::Refused),
-            (None, UnroutedOffers::Relay) => Ok(None),
-            (None, UnroutedOffers::Refuse) => Err(NgError::NotRouted),
+    /// What a call that is opened now inherits. An offer inside a dialog (`in_dialog`) opens a call only when its route
+    /// decision still waits for its first offer: else that call has been, and must not go on without its limits.
+    fn terms(&self, call_id: &str, in_dialog: bool) -> Result<Option<Terms>, NgError> {
+        match (self.book.claim(call_id, in_dialog, Moment::now()), self.policy.unrouted) {
+            (Claim::Opens(routed), _) => Ok(Some(routed.into())),
+            (Claim::Refused, _) => Err(NgError::Refused),
+            (Claim::Spent, _) => Err(NgError::UnknownCall),
+            (Claim::Unknown, _) if in_dialog => Err(NgError::UnknownCall),
+            (Claim::Unknown, UnroutedOffers::Relay) => Ok(None),
+            (Claim::Unknown, UnroutedOffers::Refuse) => Err(NgError::NotRouted),
         }
     }
 
@@ -238,7 +243,11 @@ impl Calls {
                     self.registry.put(&entry, live);
                     return Ok(ok());
                 }
-                let figures = self.close(&entry, &live, live.call.given_up()).await;
+                let why = live.call.given_up();
+                if why == Ended::Unanswered {
+                    self.book.released(call_id, Moment::now());
+                }
+                let figures = self.close(&entry, &live, why).await;
                 return Ok(if request.options.fast { ok() } else { figures.with("result", "ok") });
             }
         }
@@ -279,6 +288,9 @@ impl Calls {
 
     /// Takes leave of a call that the relay does not have.
     pub(super) fn forget(&self, live: &Live, why: Ended) {
+        if why == Ended::Lost {
+            self.book.ended(&live.call.call_id, Moment::now());
+        }
         let figures = report(live, None, OffsetDateTime::now_utc().unix_timestamp());
         self.registry.remember(&live.call.call_id, figures, Instant::now());
         self.count_end(&live.call, why);

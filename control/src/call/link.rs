@@ -21,6 +21,7 @@ use super::label;
 use super::registry::{Entry, Live};
 use super::state::{Call, Ended};
 use crate::live::RelayFacts;
+use crate::moment::Moment;
 use crate::ng::error::NgError;
 
 const RETRY_FIRST: Duration = Duration::from_millis(100);
@@ -168,6 +169,7 @@ fn rebuild(calls: &Calls, found: Vec<LiveCall>) -> HashMap<CallKey, Option<Vec<u
     for Live { call, .. } in live.iter().filter(|live| live.call.answered_at.is_some()) {
         calls.note_recording(call);
     }
+    live.iter().for_each(|live| calls.book.used(&live.call.call_id, Moment::now()));
     let kept = live.len();
     let lost = calls.registry.rebuild(live);
     for live in &lost {
@@ -269,6 +271,7 @@ where
     tokio::spawn(async move {
         let Ok(_turn) = entry.turn.try_lock() else { return };
         if let Some((live, why)) = due(&entry) {
+            calls.book.ended(&live.call.call_id, Moment::now());
             calls.close(&entry, &live, why).await;
         }
     });

@@ -9,6 +9,7 @@ use control::live::{CallDetail, CallSummary, Later, LiveCalls, RelayFacts};
 use control::masking::Masking;
 use control::moment::Moment;
 use control::name::TripId;
+use control::route::RouteBook;
 use control::secret::Keys;
 use control::store::Store;
 use control::store::sqlite::Sqlite;
@@ -105,7 +106,9 @@ impl Server {
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                let masking = Arc::new(Masking::load(store, keys, "", Moment::now()).await.unwrap());
+                let now = Moment::now();
+                let book = Arc::new(RouteBook::open(&state, Arc::clone(&keys), now).unwrap());
+                let masking = Arc::new(Masking::load(store, keys, book, "", now).await.unwrap());
                 let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
                 tell.send(listener.local_addr().unwrap()).unwrap();
                 let api = Api { masking, live: Arc::new(calls), tokens, state, body_limit: 4096 };

@@ -165,3 +165,69 @@ async fn silence_ends_a_call_that_was_to_speak() {
     assert_eq!(label.unwrap()["ended"], "silence");
     assert_eq!(site.proxy.ask(delete("silent")).await["totals"]["RTP"]["packets"], 15);
 }
+
+/// A re-offer of the caller, inside the dialog.
+fn again(call_id: &str) -> Json {
+    let mut again = offer(call_id, 4000);
+    again["to-tag"] = format!("to-{CANARY}").into();
+    again
+}
+
+#[tokio::test]
+async fn a_decision_outlives_a_control_that_is_killed_before_the_offer() {
+    let mut site = Site::new().await;
+    site.route("decided", true, 60);
+    site.restart_control().await;
+    site.call("decided").await;
+    let label = site.relay.call().1.label.unwrap();
+    assert_eq!((&label["trip"], &label["roles"]), (&json!("T-1001"), &json!(["driver", "passenger"])));
+    assert_eq!(site.relay.call().1.max_seconds, 60);
+}
+
+#[tokio::test]
+async fn what_comes_after_the_end_of_a_call_opens_nothing() {
+    let mut site = Site::new().await;
+    // Ended by its limit, deleted by the proxy, lost with the relay; with a decision and without.
+    site.route("limit", true, 1);
+    site.call("limit").await;
+    until(|| site.relay.state().calls.is_empty()).await;
+    for call_id in ["routed", "unrouted"] {
+        if call_id == "routed" {
+            site.route(call_id, true, 60);
+        }
+        site.call(call_id).await;
+        site.proxy.ask(delete(call_id)).await;
+    }
+    site.route("lost", true, 60);
+    site.call("lost").await;
+    site.call("lost unrouted").await;
+    site.relay.stop().await;
+    site.control.connected(false).await;
+    site.relay.come_back(true);
+    site.control.connected(true).await;
+
+    let opened = site.relay.state().opened;
+    let unknown = json!({"result": "error", "error-reason": "Unknown call-id"});
+    for call_id in ["limit", "routed", "unrouted", "lost", "lost unrouted", "never was"] {
+        assert_eq!(site.proxy.ask(again(call_id)).await, unknown, "{call_id}");
+    }
+    for call_id in ["limit", "routed", "lost", "lost unrouted"] {
+        assert_eq!(site.proxy.ask(offer(call_id, 4000)).await, unknown, "{call_id}");
+    }
+    site.restart_control().await;
+    for call_id in ["limit", "routed", "lost"] {
+        assert_eq!(site.proxy.ask(again(call_id)).await, unknown, "{call_id}");
+    }
+    assert_eq!(site.relay.state().opened, opened);
+}
+
+#[tokio::test]
+async fn a_call_that_was_given_up_unanswered_may_be_tried_elsewhere() {
+    let mut site = Site::new().await;
+    site.route("hunted", true, 60);
+    site.proxy.ask(offer("hunted", 4000)).await;
+    site.proxy.ask(delete("hunted")).await;
+    assert_eq!(site.proxy.ask(again("hunted")).await["error-reason"], "Unknown call-id");
+    site.call("hunted").await;
+    assert!(site.relay.call().1.label.is_some(), "it is recorded all the same");
+}

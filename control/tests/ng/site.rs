@@ -101,7 +101,7 @@ impl Site {
 impl Control {
     async fn start(state: PathBuf, settings: &ControlSettings) -> Self {
         let keys = Arc::new(Keys::open_or_make(&state).unwrap());
-        let book = Arc::new(RouteBook::new(Arc::clone(&keys)));
+        let book = Arc::new(RouteBook::open(&state, Arc::clone(&keys), Moment::now()).unwrap());
         let store: Arc<dyn Store> =
             Arc::new(Sqlite::open(&state.join("bauta.db"), Arc::clone(&keys)).unwrap());
         let calls = Calls::new(settings, Arc::clone(&keys), Arc::clone(&book), Arc::clone(&store));
