@@ -16,7 +16,7 @@ use control::masking::Masking;
 use control::moment::Moment;
 use control::ng::server::Server;
 use control::route::RouteBook;
-use control::secret::Keys;
+use control::secret::{DATABASE, Keys};
 use control::settings::ControlSettings;
 use control::store::Store;
 use control::store::sqlite::Sqlite;
@@ -61,7 +61,7 @@ async fn run(state: &Path, settings: ControlSettings) -> Result<()> {
         .with_context(|| format!("make the state directory {}", state.display()))?;
     let keys = Arc::new(Keys::open_or_make(state)?);
     let tokens = Arc::new(Tokens::open_or_make(state)?);
-    let database = state.join("bauta.db");
+    let database = state.join(DATABASE);
     let store: Arc<dyn Store> = Arc::new(
         Sqlite::open(&database, Arc::clone(&keys)).with_context(|| format!("open {}", database.display()))?,
     );

@@ -1,8 +1,10 @@
 //! The key that protects numbers at rest, and what is derived from it: sealing, look-up, pseudonyms.
 //!
-//! Owns `STATE/keys/numbers.key`: one line per key, `ID HEX`, the last line current. Sealed values name their
-//! key by its id, so an older key keeps opening what it sealed. Each use has a key of its own, derived by
-//! HMAC-SHA256 from the master key. Pure after start; callable from any thread.
+//! Owns `STATE/keys/numbers.key`: one line per key, `ID HEX`. The last line seals; sealed values name their key by
+//! its id, so an older key keeps opening what it sealed. A new key is a line added at the end. The first line makes
+//! look-ups and pseudonyms, and is never changed or taken away: what the store holds is found by them, so with
+//! others the rule that (pool number, party) is unique would see none of it. Each use has a key of its own, derived
+//! by HMAC-SHA256 from the master key. Pure after start; callable from any thread.
 
 use std::fs;
 use std::io::{ErrorKind, Write};
@@ -18,6 +20,8 @@ use zeroize::Zeroizing;
 use crate::number::E164;
 
 const NONCE: usize = 24;
+/// The store's file in the state directory.
+pub const DATABASE: &str = "bauta.db";
 
 /// A party's number as the store and other processes may know it: HMAC-SHA256, keyed.
 pub type Lookup = [u8; 32];
@@ -41,6 +45,11 @@ pub enum SecretError {
         "{0}: line {1} is not `ID HEX` with an id of 1-255 and 64 hexadecimal digits; restore it from a backup"
     )]
     Format(String, usize),
+    /// There is a database, and not the key that its numbers are sealed and found with.
+    #[error(
+        "{0}: is not there, but a database is; restore the key file from a backup, or move the database away"
+    )]
+    Missing(String),
     /// The system gave no random bytes.
     #[error("the system gives no random bytes: {0}")]
     Random(getrandom::Error),
@@ -51,7 +60,7 @@ pub enum SecretError {
 
 /// The keys in use.
 pub struct Keys {
-    /// Current key first.
+    /// Newest key first.
     rings: Vec<Ring>,
 }
 
@@ -63,7 +72,8 @@ struct Ring {
 }
 
 impl Keys {
-    /// Reads `STATE/keys/numbers.key`, or makes it (0600, its folder 0700) when there is none.
+    /// Reads `STATE/keys/numbers.key`, or makes it (0600, its folder 0700) when there is none. A new key is not made
+    /// beside a database: it would open nothing in it.
     pub fn open_or_make(state: &Path) -> Result<Self, SecretError> {
         let folder = state.join("keys");
         let path = folder.join("numbers.key");
@@ -72,6 +82,9 @@ impl Keys {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(failed)?;
         let text = match fs::read_to_string(&path) {
             Ok(text) => Zeroizing::new(text),
+            Err(e) if e.kind() == ErrorKind::NotFound && state.join(DATABASE).exists() => {
+                return Err(SecretError::Missing(shown));
+            }
             Err(e) if e.kind() == ErrorKind::NotFound => make(&path).map_err(|e| match e {
                 MakeError::Io(source) => failed(source),
                 MakeError::Random(e) => SecretError::Random(e),
@@ -91,7 +104,7 @@ impl Keys {
 
     /// Encrypts and authenticates `plain` for `purpose`: key id, nonce, ciphertext and tag.
     pub fn seal(&self, purpose: &str, plain: &[u8]) -> Result<Vec<u8>, SecretError> {
-        let ring = self.current();
+        let ring = self.newest();
         let mut nonce = [0; NONCE];
         getrandom::fill(&mut nonce).map_err(SecretError::Random)?;
         let payload = Payload { msg: plain, aad: purpose.as_bytes() };
@@ -120,7 +133,7 @@ impl Keys {
     /// A stable stand-in for `text` that nobody without the key can compute or enumerate.
     /// Different purposes give unrelated pseudonyms.
     pub fn pseudonym(&self, purpose: &str, text: &str) -> [u8; 16] {
-        let mut mac = self.current().pseudonym.clone();
+        let mut mac = self.first().pseudonym.clone();
         mac.update(&(purpose.len() as u64).to_be_bytes());
         mac.update(purpose.as_bytes());
         mac.update(text.as_bytes());
@@ -130,15 +143,20 @@ impl Keys {
 
     /// The key under which the store finds a party's number.
     pub fn lookup(&self, number: &E164) -> Lookup {
-        let mut mac = self.current().lookup.clone();
+        let mut mac = self.first().lookup.clone();
         mac.update(number.reveal().as_bytes());
         mac.finalize().into_bytes().into()
     }
 
-    fn current(&self) -> &Ring {
-        // `open_or_make` refuses an empty key file.
-        #[allow(clippy::indexing_slicing, reason = "never empty by construction")]
+    #[allow(clippy::indexing_slicing, reason = "`open_or_make` refuses an empty key file")]
+    fn newest(&self) -> &Ring {
         &self.rings[0]
+    }
+
+    /// The key of the first line: it stays what it is when others are added.
+    #[allow(clippy::indexing_slicing, reason = "`open_or_make` refuses an empty key file")]
+    fn first(&self) -> &Ring {
+        &self.rings[self.rings.len() - 1]
     }
 }
 
@@ -251,10 +269,20 @@ mod tests {
         let new = Keys::open_or_make(state.path()).unwrap();
         assert_eq!(&**new.open("phone", &sealed).unwrap(), b"text");
         assert_eq!(new.seal("phone", b"text").unwrap()[0], 2);
-        assert_ne!(new.lookup(&number()), old.lookup(&number()));
+        assert_eq!(new.lookup(&number()), old.lookup(&number()), "what the store holds is found");
+        assert_eq!(new.pseudonym("call-id", "x"), old.pseudonym("call-id", "x"));
 
         fs::write(&path, "1 abc\n").unwrap();
         assert!(matches!(Keys::open_or_make(state.path()), Err(SecretError::Format(_, 1))));
+    }
+
+    #[test]
+    fn no_new_key_is_made_beside_a_database() {
+        let state = tempfile::tempdir().unwrap();
+        fs::write(state.path().join(DATABASE), b"").unwrap();
+        let error = Keys::open_or_make(state.path()).unwrap_err();
+        assert!(matches!(error, SecretError::Missing(_)) && error.to_string().contains("numbers.key"));
+        assert!(!state.path().join("keys/numbers.key").exists());
     }
 
     #[test]

@@ -338,3 +338,29 @@ proptest! {
         prop_assert_eq!(stored, expected);
     }
 }
+
+#[test]
+fn adding_a_key_keeps_numbers_unique() {
+    let mut place = Place::new();
+    let store = place.open();
+    wait(store.put_city(city("london"), pool(60_001, 2))).unwrap();
+    let Created::New(first) = wait(store.create_trip(order("T-1", 1, 2, NOW, (100, 0, 0)), NOW)).unwrap()
+    else {
+        panic!("it is new")
+    };
+    drop(store);
+    let path = place.folder.path().join("keys/numbers.key");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, format!("{text}2 {}\n", *crate::secret::random_hex().unwrap())).unwrap();
+    place.keys = Arc::new(Keys::open_or_make(place.folder.path()).unwrap());
+
+    let store = place.open();
+    let [driver, _] = &first.parties;
+    let found = wait(store.find_key(driver.dial, place.keys.lookup(&driver.phone), NOW)).unwrap();
+    assert_eq!(found, Some(first.clone()));
+    let Created::New(second) = wait(store.create_trip(order("T-2", 1, 3, NOW, (100, 0, 0)), NOW)).unwrap()
+    else {
+        panic!("it is new")
+    };
+    assert_ne!(second.parties[0].dial, driver.dial, "the driver has a number for each of two trips");
+}
