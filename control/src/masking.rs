@@ -30,7 +30,7 @@ pub struct Masking {
     keys: Arc<Keys>,
     directory: RwLock<Directory>,
     book: Arc<RouteBook>,
-    sip_host: Option<String>,
+    sip_host: String,
     look_ups: Semaphore,
     tally: Tally,
     created: CreateTally,
@@ -90,7 +90,7 @@ impl Masking {
             book,
             keys,
             directory: RwLock::new(directory),
-            sip_host: Some(sip_host.to_owned()).filter(|host| !host.is_empty()),
+            sip_host: sip_host.to_owned(),
             look_ups: Semaphore::new(LOOK_UPS),
             tally: Tally::default(),
             created: CreateTally::default(),
@@ -110,6 +110,11 @@ impl Masking {
     /// The store.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
+    }
+
+    /// Host part of the URIs in a route decision.
+    pub fn sip_host(&self) -> &str {
+        &self.sip_host
     }
 
     /// The copy in memory. Not to be held across an await.
@@ -189,7 +194,7 @@ impl Masking {
 
     /// Decides about a call and remembers it for the offer that follows.
     pub async fn route(&self, question: &Question, now: Moment) -> Decision {
-        let asked = decide::ask(&self.directory(), question, self.sip_host.as_deref());
+        let asked = decide::ask(&self.directory(), question);
         let decision = match asked {
             Ok(asked) => self.decide(&asked, now).await,
             Err(reason) => Decision::Reject(reason),

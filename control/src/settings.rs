@@ -19,8 +19,8 @@ relay::settings::settings! {
         unrouted_offers: UnroutedOffers = UnroutedOffers::Relay;
         /// Seconds that an offer waits for its answer before its ports are given back.
         offer_timeout_seconds: u32 = 180, check |s: &u32| at_least(*s, 1);
-        /// Host part of the URIs in a route decision; empty takes the host that the caller's request was addressed to.
-        sip_host: String = String::new(), check |host: &String| sip_host(host);
+        /// Host part of the URIs in a route decision: where the proxy sends the call when nothing in its own configuration says where (BAUTA_NEXT_HOP). Name your carrier's SBC. The default leads nowhere. It is never taken from the caller's request: whoever chose it would be sent the callee's number.
+        sip_host: String = "pop.invalid".into(), check |host: &String| sip_host(host);
         /// Longest body of an HTTP request, in bytes.
         http_body_limit: u32 = 65_536, check |s: &u32| at_least(*s, 1024);
     }
@@ -31,7 +31,7 @@ fn at_least(value: u32, least: u32) -> Result<(), String> {
 }
 
 fn sip_host(host: &str) -> Result<(), String> {
-    let fits = host.is_empty() || crate::number::address::host(&format!("sip:x@{host}")) == Some(host);
+    let fits = crate::number::address::host(&format!("sip:x@{host}")) == Some(host);
     if fits { Ok(()) } else { Err("must be a host name or an address, with a port if need be".into()) }
 }
 

@@ -23,5 +23,5 @@ pub(super) async fn decide(
         }
         Decision::Reject(reason) => tracing::debug!(reason = reason.as_str(), "route: reject"),
     }
-    Ok(json_text(StatusCode::OK, document::render(&decision)?))
+    Ok(json_text(StatusCode::OK, document::render(&decision, api.masking.sip_host())?))
 }

@@ -35,7 +35,7 @@ pub enum Reason {
     UnknownCaller,
     /// The caller's number is withheld.
     Withheld,
-    /// The question lacks a Call-ID, or a host to answer with.
+    /// The question lacks a Call-ID.
     Malformed,
 }
 
@@ -74,8 +74,6 @@ pub struct Asked {
     pub dialled: PoolNumber,
     /// Who calls.
     pub caller: E164,
-    /// Host part for the URIs of the answer.
-    pub host: String,
 }
 
 /// What becomes of a call.
@@ -96,12 +94,10 @@ pub struct Connect {
     pub callee: E164,
     /// What the callee sees: the pool number that the callee itself dials, so that calling back works.
     pub shown: PoolNumber,
-    /// Host part of every URI in the answer.
-    pub host: String,
 }
 
-/// Understands a question. `host` overrides the host that the caller's request was addressed to.
-pub fn ask(directory: &Directory, question: &Question, host: Option<&str>) -> Result<Asked, Reason> {
+/// Understands a question.
+pub fn ask(directory: &Directory, question: &Question) -> Result<Asked, Reason> {
     if question.call_id.trim().is_empty() {
         return Err(Reason::Malformed);
     }
@@ -114,8 +110,7 @@ pub fn ask(directory: &Directory, question: &Question, host: Option<&str>) -> Re
         Spelled::Absent => return Err(Reason::Withheld),
         Spelled::Other => return Err(Reason::UnknownCaller),
     };
-    let host = host.or_else(|| address::host(&question.to)).ok_or(Reason::Malformed)?;
-    Ok(Asked { dialled, caller, host: host.to_owned() })
+    Ok(Asked { dialled, caller })
 }
 
 /// Our number that `to` spells. Where trunks of several countries could be meant, the readings must agree.
@@ -138,22 +133,18 @@ fn dialled(directory: &Directory, to: &str, trunk: Option<&str>) -> Option<PoolN
 /// Decides from memory.
 pub fn decide(directory: &Directory, asked: &Asked, now: Moment) -> Decision {
     match directory.key(asked.dialled, &asked.caller, now) {
-        Some(key) => decide_key(key, &asked.host, now),
+        Some(key) => decide_key(key, now),
         None if directory.connects_anyone(asked.dialled, now) => Decision::Reject(Reason::UnknownCaller),
         None => Decision::Reject(Reason::NoTrip),
     }
 }
 
-fn decide_key(key: &Key, host: &str, now: Moment) -> Decision {
+fn decide_key(key: &Key, now: Moment) -> Decision {
     let trip = &key.trip;
     if !trip.life.connects(now) {
         return Decision::Reject(Reason::TripEnded);
     }
     let (from, to) = trip.sides(key.party);
-    // The host goes to the callee: it must not be a way to send a number along.
-    if [&from.phone, &to.phone].iter().any(|phone| tells(host, phone)) {
-        return Decision::Reject(Reason::Malformed);
-    }
     Decision::Connect(Connect {
         routed: Routed {
             trip: trip.id.clone(),
@@ -165,14 +156,7 @@ fn decide_key(key: &Key, host: &str, now: Moment) -> Decision {
         },
         callee: to.phone.clone(),
         shown: to.dial,
-        host: host.to_owned(),
     })
-}
-
-/// Whether `host` holds the last seven digits of `phone`. An address or a port has no run that long.
-fn tells(host: &str, phone: &E164) -> bool {
-    let phone = phone.reveal();
-    phone.len().checked_sub(7).and_then(|from| phone.get(from..)).is_some_and(|tail| host.contains(tail))
 }
 
 #[cfg(test)]

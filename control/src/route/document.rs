@@ -42,10 +42,11 @@ enum Bauta<'a> {
     Reject { sip_code: u16, reason: &'static str },
 }
 
-/// The document as JSON.
-pub fn render(decision: &Decision) -> Result<Vec<u8>, serde_json::Error> {
+/// The document as JSON. `host` is the host part of every URI: never one that the caller chose, for it decides where
+/// the callee's own number is sent.
+pub fn render(decision: &Decision, host: &str) -> Result<Vec<u8>, serde_json::Error> {
     match decision {
-        Decision::Connect(connect) => connected(connect),
+        Decision::Connect(connect) => connected(connect, host),
         Decision::Reject(reason) => serde_json::to_vec(&document(
             Vec::new(),
             Bauta::Reject { sip_code: reason.sip_code(), reason: reason.as_str() },
@@ -53,8 +54,8 @@ pub fn render(decision: &Decision) -> Result<Vec<u8>, serde_json::Error> {
     }
 }
 
-fn connected(connect: &Connect) -> Result<Vec<u8>, serde_json::Error> {
-    let Connect { routed, callee, shown, host } = connect;
+fn connected(connect: &Connect, host: &str) -> Result<Vec<u8>, serde_json::Error> {
+    let Connect { routed, callee, shown } = connect;
     let uri = Zeroizing::new(format!("sip:{}@{host}", *callee.reveal()));
     let from = format!("sip:{shown}@{host}");
     let headers =

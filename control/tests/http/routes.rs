@@ -43,7 +43,7 @@ fn a_trip_lives_over_the_api() {
     let (from, to) =
         (format!("sip:{DRIVER}@caller.example"), format!("sip:{}@pop", driver["dial"].as_str().unwrap()));
     let connect = server.route(&from, &to);
-    assert_eq!(connect["routes"][0]["uri"], format!("sip:{PASSENGER}@pop"));
+    assert_eq!(connect["routes"][0]["uri"], format!("sip:{PASSENGER}@sbc.example"));
     assert!(!connect.to_string().contains("caller.example"));
 
     for _ in 0..2 {
@@ -70,7 +70,6 @@ fn refusals_of_a_route_name_their_reason() {
         ("sip:+447700900009@x", dial.as_str(), 404, "unknown_caller"),
         ("sip:anonymous@anonymous.invalid", &dial, 433, "withheld"),
         ("sip:+447700900001@x", "sip:+442079999999@pop", 404, "no_trip"),
-        ("sip:+447700900001@x", &dial.replace("sip:", "tel:").replace("@pop", ""), 400, "malformed"),
     ] {
         let reply = server.route(from, to);
         assert_eq!(reply["bauta"], json!({"decision": "reject", "sip_code": code, "reason": reason}));

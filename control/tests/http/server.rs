@@ -108,7 +108,7 @@ impl Server {
             runtime.block_on(async {
                 let now = Moment::now();
                 let book = Arc::new(RouteBook::open(&state, Arc::clone(&keys), now).unwrap());
-                let masking = Arc::new(Masking::load(store, keys, book, "", now).await.unwrap());
+                let masking = Arc::new(Masking::load(store, keys, book, "sbc.example", now).await.unwrap());
                 let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
                 tell.send(listener.local_addr().unwrap()).unwrap();
                 let api = Api { masking, live: Arc::new(calls), tokens, state, body_limit: 4096 };
