@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
+use relay::program::message::Learning;
 use relay::settings::Setting;
 
 relay::settings::settings! {
@@ -17,6 +18,8 @@ relay::settings::settings! {
         http: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8090));
         /// What an NG offer gets whose Call-ID had no route decision: "relay" carries it without a trip and without recording, "refuse" answers an error.
         unrouted_offers: UnroutedOffers = UnroutedOffers::Relay;
+        /// Where a party's packets may come from when the proxy says nothing about it: "strict" takes the signalled address alone, "nat" lets another one be learned just after an offer or answer. The proxy says so per call with the flags SIP-source-address, pierce-NAT, asymmetric, or endpoint-learning=heuristic and =off.
+        learning: SourceLearning = SourceLearning::Strict;
         /// Seconds that an offer waits for its answer before its ports are given back.
         offer_timeout_seconds: u32 = 180, check |s: &u32| at_least(*s, 1);
         /// Host part of the URIs in a route decision: where the proxy sends the call when nothing in its own configuration says where (BAUTA_NEXT_HOP). Name your carrier's SBC. The default leads nowhere. It is never taken from the caller's request: whoever chose it would be sent the callee's number.
@@ -59,6 +62,43 @@ impl Setting for UnroutedOffers {
         match self {
             Self::Relay => "\"relay\"".into(),
             Self::Refuse => "\"refuse\"".into(),
+        }
+    }
+}
+
+/// Where a party's packets may come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SourceLearning {
+    /// The signalled address alone.
+    Strict,
+    /// Another one may be learned: the party may be behind NAT.
+    Nat,
+}
+
+impl Setting for SourceLearning {
+    const KIND: &'static str = "\"strict\" or \"nat\"";
+
+    fn read(value: &toml_edit::Value) -> Result<Self, String> {
+        match value.as_str() {
+            Some("strict") => Ok(Self::Strict),
+            Some("nat") => Ok(Self::Nat),
+            _ => Err(format!("expected {}", Self::KIND)),
+        }
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Self::Strict => "\"strict\"".into(),
+            Self::Nat => "\"nat\"".into(),
+        }
+    }
+}
+
+impl From<SourceLearning> for Learning {
+    fn from(setting: SourceLearning) -> Self {
+        match setting {
+            SourceLearning::Strict => Self::Strict,
+            SourceLearning::Nat => Self::Nat,
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use relay::program::Client;
 use relay::program::client::ClientError;
-use relay::program::message::{CallKey, Refusal, Reply, Request as Ask};
+use relay::program::message::{CallKey, Learning, Refusal, Reply, Request as Ask};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -21,6 +21,7 @@ use super::state::{Call, Ended, Names, Terms};
 use crate::moment::Moment;
 use crate::ng::counts::Counts;
 use crate::ng::error::NgError;
+use crate::ng::flags::Options;
 use crate::ng::message::{Command, Request, ok};
 use crate::ng::value::Value;
 use crate::route::{Claim, RouteBook};
@@ -41,6 +42,8 @@ pub struct Policy {
     pub unrouted: UnroutedOffers,
     /// How long an offer waits for its answer.
     pub offer_timeout: time::Duration,
+    /// Where packets may come from when the proxy says nothing about it.
+    pub learning: Learning,
 }
 
 /// The live calls, and how requests change them.
@@ -67,6 +70,7 @@ impl Calls {
         let policy = Policy {
             unrouted: settings.unrouted_offers,
             offer_timeout: time::Duration::seconds(settings.offer_timeout_seconds.into()),
+            learning: settings.learning.into(),
         };
         Arc::new(Self {
             keys,
@@ -119,9 +123,17 @@ impl Calls {
                 return opened;
             };
             let mut call = live.call;
-            let draft = call.offer(tags, (sdp, &request.options), OffsetDateTime::now_utc())?;
+            let draft = call.offer(tags, (sdp, &self.options(request)), OffsetDateTime::now_utc())?;
             request.via_branch.iter().for_each(|branch| call.dialogue.branch(branch));
             return self.update(&client, &entry, call, &draft).await;
+        }
+    }
+
+    /// What the request asks for, and where it says nothing, the settings.
+    fn options(&self, request: &Request) -> Options {
+        Options {
+            learning: request.options.learning.or(Some(self.policy.learning)),
+            ..request.options.clone()
         }
     }
 
@@ -135,7 +147,8 @@ impl Calls {
     ) -> Result<Value, NgError> {
         let terms = self.terms(call_id, tags.1.is_some())?;
         let now = OffsetDateTime::now_utc();
-        let (mut call, draft) = Call::open(&names()?, call_id, tags, (sdp, &request.options), terms, now)?;
+        let (mut call, draft) =
+            Call::open(&names()?, call_id, tags, (sdp, &self.options(request)), terms, now)?;
         request.via_branch.iter().for_each(|branch| call.dialogue.branch(branch));
         let ask = Ask::Open {
             call: call.key,
@@ -161,7 +174,7 @@ impl Calls {
         let _turn = entry.turn.lock().await;
         let mut call = entry.live().ok_or(NgError::UnknownCall)?.call;
         let was_answered = call.answered_at.is_some();
-        let draft = call.answer((from, to), (sdp, &request.options), OffsetDateTime::now_utc())?;
+        let draft = call.answer((from, to), (sdp, &self.options(request)), OffsetDateTime::now_utc())?;
         let (id, key, answered) = (call.id, call.key, call.answered_at.is_some() && !was_answered);
         let reply = self.update(&client, &entry, call, &draft).await?;
         if answered {

@@ -26,8 +26,8 @@ pub struct Side {
     payload_types: Vec<u8>,
     /// The encodings behind them, as far as known.
     codecs: Vec<Codec>,
-    /// Its packets come from the signalled address or are dropped.
-    strict: bool,
+    /// From where its packets may come.
+    learning: Learning,
 }
 
 /// What an offer said of rtcp-mux, kept for its answer (RFC 5761 section 5.1.1).
@@ -69,7 +69,7 @@ impl Side {
             direction: media.direction,
             payload_types: media.payload_types.clone(),
             codecs: media.codecs.clone(),
-            strict: options.strict,
+            learning: options.learning.unwrap_or_default(),
         }
     }
 
@@ -157,7 +157,7 @@ impl Line {
                 accepts,
                 tapped: self.sends(leg).map(|c| c.payload_type).collect::<PayloadTypes>(),
                 rtcp_mux: side.mux,
-                learning: if side.strict { Learning::Strict } else { Learning::Nat },
+                learning: side.learning,
             }
         };
         Stream { legs: Leg::BOTH.map(media) }

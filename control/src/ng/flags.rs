@@ -6,6 +6,8 @@
 
 use std::net::IpAddr;
 
+use relay::program::message::Learning;
+
 use super::value::Value;
 
 /// What a request asks for beside its command. What control always does (own origin, no ICE, no keys in SDP) and
@@ -16,8 +18,8 @@ pub struct Options {
     /// Where the proxy says the SIP message came from, when it wants that to stand for the SDP's address
     /// (`SIP-source-address` with `received-from`).
     pub address: Option<IpAddr>,
-    /// The party's packets come from the signalled address or are dropped (`asymmetric`, `endpoint-learning=off`).
-    pub strict: bool,
+    /// From where the party's packets may come, when the proxy says something about it.
+    pub learning: Option<Learning>,
     /// What the m-lines shall say (`transport-protocol`).
     pub transport: Option<Transport>,
     /// rtcp-mux: offer it though the offerer did not.
@@ -69,7 +71,7 @@ impl Options {
                 value.items().iter().filter_map(Value::text).for_each(|wish| self.mux(&plain(wish)));
             }
             "transport-protocol" => self.transport = transport(&first()),
-            "endpoint-learning" => self.strict |= matches!(first().as_str(), "off" | "no-learning"),
+            "endpoint-learning" => self.learn(&first()),
             _ => return KNOWN.split(' ').any(|known| known == key),
         }
         true
@@ -79,17 +81,32 @@ impl Options {
     pub(super) fn flag(&mut self, flag: &str) {
         let flag = plain(flag);
         match flag.as_str() {
-            "asymmetric" | "endpoint-learning-off" => self.strict = true,
+            // A proxy that takes the address from below SIP knows a NAT there; so does one that asks for packets
+            // through it. Who sends from another port than it receives at cannot be held to the signalled one.
+            "sip-source-address" | "pierce-nat" | "asymmetric" => {
+                self.learning.get_or_insert(Learning::Nat);
+            }
             "provisional" => self.provisional = true,
             "fatal" => self.fatal = true,
             "fast" => self.fast = true,
             _ => {
                 if let Some(wish) = flag.strip_prefix("rtcp-mux-") {
                     self.mux(wish);
+                } else if let Some(mode) = flag.strip_prefix("endpoint-learning-") {
+                    self.learn(mode);
                 } else if flag.starts_with("rtp/") || flag.starts_with("udp/") {
                     self.transport = transport(&flag);
                 }
             }
+        }
+    }
+
+    /// `endpoint-learning` says it outright, so it outweighs what only hints at a NAT.
+    fn learn(&mut self, mode: &str) {
+        match mode {
+            "off" | "no-learning" => self.learning = Some(Learning::Strict),
+            "heuristic" | "delayed" | "immediate" => self.learning = Some(Learning::Nat),
+            _ => {}
         }
     }
 
@@ -167,10 +184,10 @@ mod tests {
 
     #[test]
     fn spellings_are_one() {
-        for flag in ["asymmetric", "Asymmetric", "endpoint learning_off"] {
+        for flag in ["endpoint-learning_off", "Endpoint learning-off"] {
             let mut options = Options::default();
             options.flag(flag);
-            assert!(options.strict, "{flag}");
+            assert_eq!(options.learning, Some(Learning::Strict), "{flag}");
         }
         let mut options = Options::default();
         assert!(options.take("transport-protocol", &Value::from("RTP/SAVP")));
@@ -178,5 +195,27 @@ mod tests {
         options.flag("RTP/AVP");
         assert_eq!(options.transport, Some(Transport::Avp));
         assert!(!options.take("colour", &Value::from("red")));
+    }
+
+    #[test]
+    fn the_proxy_says_who_is_behind_nat() {
+        let read = |words: &[&str]| {
+            let mut options = Options::default();
+            for word in words {
+                match word.split_once('=') {
+                    Some((key, value)) => assert!(options.take(key, &Value::from(value))),
+                    None => options.flag(word),
+                }
+            }
+            options.learning
+        };
+        assert_eq!(read(&["trust-address", "symmetric"]), None);
+        for nat in ["SIP-source-address", "pierce NAT", "asymmetric", "endpoint-learning=heuristic"] {
+            assert_eq!(read(&[nat]), Some(Learning::Nat), "{nat}");
+            assert_eq!(read(&[nat, "endpoint-learning=off"]), Some(Learning::Strict), "{nat}");
+            assert_eq!(read(&["endpoint-learning=immediate", nat]), Some(Learning::Nat), "{nat}");
+        }
+        assert_eq!(read(&["endpoint-learning=off", "asymmetric"]), Some(Learning::Strict));
+        assert_eq!(read(&["endpoint-learning=delayed", "pierce-NAT"]), Some(Learning::Nat));
     }
 }

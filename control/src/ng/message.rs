@@ -310,7 +310,8 @@ mod tests {
                        "received from":["IP6","2001:db8::1"]}"#;
         let options = request(json).options;
         assert_eq!(options.address, Some("2001:db8::1".parse().unwrap()));
-        assert!(options.strict && options.mux_demux && options.mux_accept);
+        assert_eq!(options.learning, Some(relay::program::message::Learning::Nat));
+        assert!(options.mux_demux && options.mux_accept);
     }
 
     #[test]

@@ -26,7 +26,7 @@ async fn a_routed_call_inherits_trip_roles_and_recording() {
     assert_eq!(held.max_seconds, 3600);
     let [caller, callee] = held.streams[0].legs;
     assert_eq!(caller.remote.unwrap().rtp.to_string(), "127.0.0.1:4000");
-    assert_eq!((callee.remote, caller.learning), (None, Learning::Nat));
+    assert_eq!((callee.remote, caller.learning), (None, Learning::Strict));
     assert_eq!(caller.accepts, PayloadTypes::NONE.with(8).with(101));
     assert_eq!(caller.tapped, PayloadTypes::NONE.with(8));
 
@@ -259,4 +259,24 @@ async fn no_number_leaves_control_nor_gets_into_a_log() {
     );
     let leak = logs.lines().find(|line| line.contains(CANARY));
     assert_eq!(leak, None, "a number is in the log");
+}
+
+#[tokio::test]
+async fn sources_are_learned_where_the_settings_or_the_proxy_say_so() {
+    use control::settings::SourceLearning;
+    let learning = |site: &Site| site.relay.call().1.streams[0].legs.map(|leg| leg.learning);
+    let flagged = |mut request: Json, flag: &str| {
+        request["flags"] = json!([flag]);
+        request
+    };
+    let mut site = Site::new().await;
+    site.proxy.ask(flagged(offer("s", 4000), "pierce-NAT")).await;
+    site.proxy.ask(answer("s", 5000)).await;
+    assert_eq!(learning(&site), [Learning::Nat, Learning::Strict]);
+
+    let settings = ControlSettings { learning: SourceLearning::Nat, ..ControlSettings::default() };
+    let mut site = Site::with(settings).await;
+    site.proxy.ask(flagged(offer("n", 4000), "endpoint-learning-off")).await;
+    site.proxy.ask(answer("n", 5000)).await;
+    assert_eq!(learning(&site), [Learning::Strict, Learning::Nat]);
 }

@@ -238,11 +238,11 @@ fn rtcp_mux_follows_the_parties_and_the_proxys_wishes() {
 }
 
 #[test]
-fn learning_is_for_nat_unless_the_proxy_knows_better() {
+fn learning_is_strict_unless_the_proxy_knows_better() {
     use relay::program::message::Learning;
-    let strict = Options { strict: true, ..Options::default() };
-    assert_eq!(opened(AUDIO, &Options::default()).0.streams()[0].legs[0].learning, Learning::Nat);
-    assert_eq!(opened(AUDIO, &strict).0.streams()[0].legs[0].learning, Learning::Strict);
+    let nat = Options { learning: Some(Learning::Nat), ..Options::default() };
+    assert_eq!(opened(AUDIO, &Options::default()).0.streams()[0].legs[0].learning, Learning::Strict);
+    assert_eq!(opened(AUDIO, &nat).0.streams()[0].legs[0].learning, Learning::Nat);
     let nat = Options { address: Some("203.0.113.5".parse().unwrap()), ..Options::default() };
     assert_eq!(remotes(&opened(AUDIO, &nat).0)[0], Some("203.0.113.5:4000 203.0.113.5:4001".into()));
 }
