@@ -21,8 +21,9 @@ pub struct Kamailio {
 }
 
 impl Kamailio {
-    /// Starts the proxy between the callers and the callee of `ports`, with control at `ports`.
-    pub fn start(ports: &Ports, folder: &Path, token: &str) -> Self {
+    /// Starts the proxy between the callers and the callee of `ports`, with control at `ports`. Calls go out to
+    /// `next_hop`, a SIP URI.
+    pub fn start(ports: &Ports, folder: &Path, token: &str, next_hop: &str) -> Self {
         let run = folder.join("kamailio");
         std::fs::create_dir_all(&run).expect("run directory");
         let address = ports.proxy();
@@ -33,7 +34,7 @@ impl Kamailio {
             format!("BAUTA_LISTEN=udp:{address}"),
             format!("BAUTA_ROUTE_URL=\"http://{}/v1/route\"", ports.http()),
             format!("BAUTA_NG=\"udp:{}\"", ports.ng()),
-            format!("BAUTA_NEXT_HOP=\"sip:127.0.0.1:{}\"", ports.callee()),
+            format!("BAUTA_NEXT_HOP=\"{next_hop}\""),
             format!("BAUTA_TRUNK=\"{TRUNK}\""),
             "BAUTA_CHILDREN=2".into(),
         ] {

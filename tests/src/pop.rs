@@ -122,6 +122,14 @@ impl Pop {
         self.recorder.take().expect("the recorder runs").kill();
     }
 
+    /// RTP and RTCP packets that the relay has forwarded since it was started.
+    #[track_caller]
+    pub fn forwarded(&self) -> u64 {
+        let metrics = self.client("operator").get("/metrics").expect(200).body;
+        let counts = metrics.lines().filter(|l| l.starts_with("bauta_relay_packets_total{"));
+        counts.map(|l| l.rsplit(' ').next().and_then(|n| n.parse::<u64>().ok()).expect("a count")).sum()
+    }
+
     /// Everything the processes logged, now and before they were killed.
     pub fn logs(&self) -> String {
         ["relay", "control", "recorder"]

@@ -18,9 +18,13 @@ impl Raw {
         Self { socket }
     }
 
-    /// Sends `lines` as the head of a message, and `body`.
+    /// Sends `lines` as the head of a message, and `body`, with its length when no line says one.
     pub fn send(&self, to: SocketAddr, lines: &[String], body: &str) {
-        let message = format!("{}\r\nl: {}\r\n\r\n{body}", lines.join("\r\n"), body.len());
+        let mut head = lines.join("\r\n");
+        if !head.contains("\r\nContent-Length: ") {
+            head.push_str(&format!("\r\nl: {}", body.len()));
+        }
+        let message = format!("{head}\r\n\r\n{body}");
         self.socket.send_to(message.as_bytes(), to).expect("send");
     }
 

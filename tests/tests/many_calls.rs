@@ -24,6 +24,10 @@ fn twenty_calls_at_once_are_complete_and_archived() {
         stage.nobody_learns_the_other_number(&wire, trip);
         let archives = Archive::of_trip(&stage.pop, &trip.name, 1);
         assert!(archives[0].gaps().is_empty(), "gaps of {}: {:?}", trip.name, archives[0].gaps());
+        for (packets, speech) in [("/left/packets", &stage.caller), ("/right/packets", &stage.callee)] {
+            let said = speech.payloads().count() as u64;
+            assert_eq!(archives[0].number(packets), said, "{packets} in the archive of {}", trip.name);
+        }
         stage.each_voice_on_its_channel(&Stereo::decode(&archives[0].audio(), stage.pop.folder()));
     }
     assert_eq!(Archive::all(&stage.pop).len(), trips.len(), "one archive per call");
