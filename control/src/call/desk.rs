@@ -12,6 +12,7 @@ use relay::program::message::{CallKey, Learning, Refusal, Reply, Request as Ask}
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::dialogue::Scope;
 use super::draft::Draft;
 use super::label;
 use super::link::Link;
@@ -191,13 +192,7 @@ impl Calls {
         call: Call,
         draft: &Draft,
     ) -> Result<Value, NgError> {
-        let ask = Ask::Update {
-            call: call.key,
-            blob: Some(self.seal(&call)?),
-            label: label::label(&call, &self.keys, None),
-            streams: call.streams(),
-        };
-        match client.ask(ask).await {
+        match client.ask(self.to_update(&call)?).await {
             Ok(reply) => self.taken(entry, call, draft, reply),
             Err(e) => {
                 if matches!(e, ClientError::Refused(Refusal::UnknownCall)) {
@@ -207,6 +202,15 @@ impl Calls {
                 Err(refused(&call, &e))
             }
         }
+    }
+
+    fn to_update(&self, call: &Call) -> Result<Ask, NgError> {
+        Ok(Ask::Update {
+            call: call.key,
+            blob: Some(self.seal(call)?),
+            label: label::label(call, &self.keys, None),
+            streams: call.streams(),
+        })
     }
 
     /// The relay has taken the new state: now it counts.
@@ -248,13 +252,17 @@ impl Calls {
         if let Some(entry) = self.registry.find(call_id) {
             let _turn = entry.turn.lock().await;
             if let Some(mut live) = entry.live() {
-                if request.from_tag.as_deref().is_some_and(|tag| !live.call.dialogue.knows(tag)) {
-                    return nothing_deleted(request);
-                }
+                let mut scope =
+                    live.call.dialogue.delete(request.from_tag.as_deref(), request.to_tag.as_deref());
                 let branch = request.via_branch.as_deref();
-                if branch.is_some_and(|branch| live.call.dialogue.ends_branch(branch)) {
-                    self.registry.put(&entry, live);
-                    return Ok(ok());
+                if scope == Scope::Call && branch.is_some_and(|branch| live.call.dialogue.ends_branch(branch))
+                {
+                    scope = Scope::Branch;
+                }
+                match scope {
+                    Scope::Nothing => return nothing_deleted(request),
+                    Scope::Branch => return self.end_branch(&entry, live).await,
+                    Scope::Call => {}
                 }
                 let why = live.call.given_up();
                 if why == Ended::Unanswered {
@@ -273,6 +281,18 @@ impl Calls {
             }
             None => nothing_deleted(request),
         }
+    }
+
+    /// Keeps that one destination of a forked call is given up, here and in the relay's blob.
+    async fn end_branch(&self, entry: &Arc<Entry>, live: Live) -> Result<Value, NgError> {
+        let (key, ask) = (live.call.key, self.to_update(&live.call)?);
+        self.registry.put(entry, live);
+        // The branch is gone whatever the relay says: at worst a new control waits for it until the offer's time is over.
+        match self.link.client() {
+            Ok(client) => drop(client.ask(ask).await.inspect_err(|e| tracing::warn!(call = %key, "{e}"))),
+            Err(e) => tracing::warn!(call = %key, "{e}"),
+        }
+        Ok(ok())
     }
 
     /// Ends a call whose turn the caller holds: at once, or, while the relay is away, when it is back.

@@ -15,6 +15,20 @@ const MOST: usize = 16;
 pub struct Dialogue {
     tags: [Vec<String>; 2],
     branches: Vec<String>,
+    /// The callee's tag in the dialog that a final answer made; of a forked call, the one that is spoken in.
+    #[serde(default)]
+    bound: Option<String>,
+}
+
+/// What of a call a delete ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// All of it.
+    Call,
+    /// A destination of a forked call; the call goes on with another one.
+    Branch,
+    /// Nothing: the tags are not this call's.
+    Nothing,
 }
 
 impl Dialogue {
@@ -34,7 +48,13 @@ impl Dialogue {
     /// as some do when they try again.
     pub fn offers(&mut self, from: &str, to: Option<&str>, settled: bool) -> Result<Leg, NgError> {
         let leg = if let Some(leg) = self.leg(from) {
+            let callee = if leg == Leg::Caller { to } else { Some(from) };
+            if callee.is_some_and(|tag| self.lost(tag)) {
+                return Err(NgError::Dialogue);
+            }
             leg
+        } else if self.lost(from) && to.is_some() {
+            return Err(NgError::Dialogue);
         } else if to.is_some_and(|to| self.tags(Leg::Caller).iter().any(|t| t == to)) {
             Leg::Callee
         } else if to.is_none() && !settled {
@@ -47,9 +67,13 @@ impl Dialogue {
     }
 
     /// The leg that answers: the one of `to`. The callee may come with a tag not seen before, since every
-    /// destination of a forked call has its own.
-    pub fn answers(&mut self, from: &str, to: &str) -> Result<Leg, NgError> {
+    /// destination of a forked call has its own; but when one of them has answered and no new offer is `pending`,
+    /// the others are late.
+    pub fn answers(&mut self, from: &str, to: &str, pending: bool) -> Result<Leg, NgError> {
         let offerer = self.leg(from).ok_or(NgError::Dialogue)?;
+        if !pending && self.lost(if offerer == Leg::Caller { to } else { from }) {
+            return Err(NgError::Dialogue);
+        }
         match (offerer, self.leg(to)) {
             (Leg::Caller, _) => self.learn(Leg::Callee, to),
             (Leg::Callee, Some(Leg::Caller)) => {}
@@ -58,9 +82,35 @@ impl Dialogue {
         Ok(offerer.other())
     }
 
-    /// Whether `tag` is of this call.
-    pub fn knows(&self, tag: &str) -> bool {
-        self.leg(tag).is_some()
+    /// A final answer between these tags, which [`Self::answers`] took.
+    pub fn bind(&mut self, from: &str, to: &str) {
+        let callee = if self.leg(from) == Some(Leg::Caller) { to } else { from };
+        self.bound = Some(callee.to_owned());
+    }
+
+    /// What a delete with these tags ends; a branch that ends is forgotten. Most proxies send the tag of the From
+    /// header alone: from the caller that means all of the call, from the callee the dialog that has this tag.
+    pub fn delete(&mut self, from: Option<&str>, to: Option<&str>) -> Scope {
+        let Some(from) = from else { return Scope::Call };
+        let callee = match self.leg(from) {
+            None => return Scope::Nothing,
+            Some(Leg::Caller) => to,
+            Some(Leg::Callee) => Some(from),
+        };
+        let Some(callee) = callee else { return Scope::Call };
+        let others = || self.tags(Leg::Callee).iter().any(|tag| tag != callee);
+        let all = self.bound.as_ref().map_or_else(|| !others(), |bound| bound == callee);
+        if all {
+            return Scope::Call;
+        }
+        let [_, callees] = &mut self.tags;
+        callees.retain(|tag| tag != callee);
+        Scope::Branch
+    }
+
+    /// Whether a callee's tag is of a dialog other than the one that a final answer made.
+    fn lost(&self, tag: &str) -> bool {
+        self.bound.as_ref().is_some_and(|bound| bound != tag)
     }
 
     /// Notes a branch that was offered to.
@@ -112,21 +162,21 @@ mod tests {
     fn the_from_tag_tells_who_offers() {
         let (mut dialogue, first) = Dialogue::new("a", None);
         assert_eq!(first, Leg::Caller);
-        assert_eq!(dialogue.answers("a", "b"), Ok(Leg::Callee));
+        assert_eq!(dialogue.answers("a", "b", true), Ok(Leg::Callee));
         assert_eq!(dialogue.offers("a", Some("b"), true), Ok(Leg::Caller));
         assert_eq!(dialogue.offers("b", Some("a"), true), Ok(Leg::Callee));
-        assert_eq!(dialogue.answers("b", "a"), Ok(Leg::Caller));
+        assert_eq!(dialogue.answers("b", "a", true), Ok(Leg::Caller));
         assert_eq!(dialogue.offers("x", Some("y"), true), Err(NgError::Dialogue));
         assert_eq!(dialogue.offers("x", None, true), Err(NgError::Dialogue));
-        assert_eq!(dialogue.answers("x", "b"), Err(NgError::Dialogue));
-        assert_eq!(dialogue.answers("b", "x"), Err(NgError::Dialogue));
+        assert_eq!(dialogue.answers("x", "b", true), Err(NgError::Dialogue));
+        assert_eq!(dialogue.answers("b", "x", true), Err(NgError::Dialogue));
     }
 
     #[test]
     fn every_destination_of_a_fork_may_answer() {
         let (mut dialogue, _) = Dialogue::new("a", None);
         for to in ["b", "c", "b"] {
-            assert_eq!(dialogue.answers("a", to), Ok(Leg::Callee));
+            assert_eq!(dialogue.answers("a", to, true), Ok(Leg::Callee));
         }
         assert_eq!(dialogue.offers("c", Some("a"), true), Ok(Leg::Callee));
         assert_eq!(dialogue.tags(Leg::Callee).last().unwrap(), "c");
@@ -136,7 +186,7 @@ mod tests {
     fn a_first_offer_with_both_tags_is_the_callees() {
         let (mut dialogue, first) = Dialogue::new("b", Some("a"));
         assert_eq!(first, Leg::Callee);
-        assert_eq!(dialogue.answers("b", "a"), Ok(Leg::Caller));
+        assert_eq!(dialogue.answers("b", "a", true), Ok(Leg::Caller));
     }
 
     #[test]
@@ -158,8 +208,61 @@ mod tests {
     fn tags_are_bounded() {
         let (mut dialogue, _) = Dialogue::new("a", None);
         for n in 0..100 {
-            dialogue.answers("a", &n.to_string()).unwrap();
+            dialogue.answers("a", &n.to_string(), true).unwrap();
         }
         assert_eq!(dialogue.tags(Leg::Callee).len(), MOST);
+    }
+
+    #[test]
+    fn late_destinations_change_nothing_in_the_dialog_that_is_spoken_in() {
+        let (mut dialogue, _) = Dialogue::new("a", None);
+        for to in ["b", "c"] {
+            assert_eq!(dialogue.answers("a", to, true), Ok(Leg::Callee));
+        }
+        dialogue.bind("a", "b");
+        for late in ["c", "d"] {
+            assert_eq!(dialogue.answers("a", late, false), Err(NgError::Dialogue));
+            assert_eq!(dialogue.offers(late, Some("a"), true), Err(NgError::Dialogue));
+            assert_eq!(dialogue.offers("a", Some(late), true), Err(NgError::Dialogue));
+        }
+        assert_eq!(dialogue.answers("a", "b", false), Ok(Leg::Callee), "the answer comes again");
+        assert_eq!(dialogue.offers("a", Some("b"), true), Ok(Leg::Caller));
+        assert_eq!(dialogue.offers("b", Some("a"), true), Ok(Leg::Callee));
+        assert_eq!(dialogue.answers("b", "a", true), Ok(Leg::Caller));
+        dialogue.bind("b", "a");
+        assert_eq!(dialogue.answers("b", "a", false), Ok(Leg::Caller));
+    }
+
+    #[test]
+    fn a_delete_ends_the_dialog_that_it_names() {
+        let forked = |bound: Option<&str>| {
+            let (mut dialogue, _) = Dialogue::new("a", None);
+            for to in ["b", "c"] {
+                dialogue.answers("a", to, true).unwrap();
+            }
+            bound.into_iter().for_each(|to| dialogue.bind("a", to));
+            dialogue
+        };
+        for (bound, from, to, scope) in [
+            (None, None, None, Scope::Call),
+            (None, Some("a"), None, Scope::Call),
+            (None, Some("a"), Some("b"), Scope::Branch),
+            (None, Some("x"), Some("b"), Scope::Nothing),
+            (Some("b"), Some("a"), None, Scope::Call),
+            (Some("b"), Some("a"), Some("b"), Scope::Call),
+            (Some("b"), Some("b"), Some("a"), Scope::Call),
+            (Some("b"), Some("b"), None, Scope::Call),
+            (Some("b"), Some("a"), Some("c"), Scope::Branch),
+            (Some("b"), Some("c"), Some("a"), Scope::Branch),
+            (Some("b"), Some("c"), None, Scope::Branch),
+            (Some("b"), Some("a"), Some("never seen"), Scope::Branch),
+        ] {
+            assert_eq!(forked(bound).delete(from, to), scope, "{bound:?} {from:?} {to:?}");
+        }
+        let mut dialogue = forked(None);
+        assert_eq!(dialogue.delete(Some("a"), Some("b")), Scope::Branch);
+        assert_eq!(dialogue.delete(Some("a"), Some("c")), Scope::Call, "it was the last one");
+        let (mut unanswered, _) = Dialogue::new("a", None);
+        assert_eq!(unanswered.delete(Some("a"), Some("b")), Scope::Call);
     }
 }

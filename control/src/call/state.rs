@@ -118,6 +118,9 @@ pub struct Call {
 struct Offer {
     by: Leg,
     lines: Vec<(Side, MuxOffer)>,
+    /// It has no final answer yet.
+    #[serde(default)]
+    pending: bool,
 }
 
 /// The description that a leg was shown last.
@@ -161,7 +164,7 @@ impl Call {
             lines: Vec::new(),
             settled: false,
             streams: 0,
-            offer: Offer { by, lines: Vec::new() },
+            offer: Offer { by, lines: Vec::new(), pending: true },
             shown: names.sessions.map(|session| Edition { session, version: 0, digest: 0 }),
         };
         let draft = call.offered(by, sdp, options, now)?;
@@ -224,7 +227,7 @@ impl Call {
         if !any && !all_off {
             return Err(NgError::Unsupported);
         }
-        self.offer = Offer { by, lines };
+        self.offer = Offer { by, lines, pending: true };
         self.signalled_at = now;
         if !self.settled {
             self.apply_offer();
@@ -239,7 +242,7 @@ impl Call {
         (mut sdp, options): (Sdp, &Options),
         now: OffsetDateTime,
     ) -> Result<Draft, NgError> {
-        let by = self.dialogue.answers(from, to)?;
+        let by = self.dialogue.answers(from, to, self.offer.pending)?;
         if by == self.offer.by {
             return Err(NgError::Dialogue);
         }
@@ -274,6 +277,8 @@ impl Call {
         self.signalled_at = now;
         if !options.provisional {
             self.answered_at.get_or_insert(now);
+            self.offer.pending = false;
+            self.dialogue.bind(from, to);
         }
         Ok(self.draft(by.other(), sdp, shown))
     }

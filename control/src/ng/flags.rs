@@ -30,7 +30,7 @@ pub struct Options {
     pub mux_demux: bool,
     /// rtcp-mux: refuse it to the offerer.
     pub mux_reject: bool,
-    /// The answer is provisional: the call does not count as answered.
+    /// The answer is provisional, a 1xx (`provisional`, or its `sip-code`): the call does not count as answered.
     pub provisional: bool,
     /// A delete that finds nothing is an error.
     pub fatal: bool,
@@ -58,7 +58,7 @@ pub fn plain(name: &str) -> String {
 const KNOWN: &str = "address-family allow-asymmetric-codecs codec delete-delay digits direction drop-traffic dtls \
     dtls-fingerprint dtls-reverse from-interface from-label generate-mid ice ice-lite interface label \
     media-address metadata osrtp ptime ptime-reverse record-call recording-dir recording-file \
-    recording-pattern repacketize replace rtcp-mux sdes sdp-attr set-label sip-code sip-message-type \
+    recording-pattern repacketize replace rtcp-mux sdes sdp-attr set-label sip-message-type \
     supports t.38 t38 template to-interface to-label tos xmlrpc-callback";
 
 impl Options {
@@ -72,6 +72,9 @@ impl Options {
             }
             "transport-protocol" => self.transport = transport(&first()),
             "endpoint-learning" => self.learn(&first()),
+            "sip-code" | "sip-response-code" => {
+                self.provisional |= value.int().is_some_and(|code| (100..200).contains(&code));
+            }
             _ => return KNOWN.split(' ').any(|known| known == key),
         }
         true

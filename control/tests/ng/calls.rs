@@ -161,6 +161,8 @@ async fn a_branch_that_fails_leaves_the_others() {
     site.proxy.ask(branch(offer("f", 4000), "z9hG4bK2")).await;
     site.proxy.ask(branch(delete("f"), "z9hG4bK1")).await;
     assert_eq!(site.relay.state().calls.len(), 1);
+    // The relay keeps it too: a new control ends the call with its last branch.
+    site.restart_control().await;
     site.proxy.ask(branch(delete("f"), "z9hG4bK2")).await;
     assert!(site.relay.state().calls.is_empty());
 }
@@ -279,4 +281,35 @@ async fn sources_are_learned_where_the_settings_or_the_proxy_say_so() {
     site.proxy.ask(flagged(offer("n", 4000), "endpoint-learning-off")).await;
     site.proxy.ask(answer("n", 5000)).await;
     assert_eq!(learning(&site), [Learning::Strict, Learning::Nat]);
+}
+
+#[tokio::test]
+async fn of_a_forked_call_one_dialog_is_left() {
+    let mut site = Site::new().await;
+    let to = |mut request: Json, tag: &str| {
+        request["to-tag"] = tag.into();
+        request
+    };
+    let ringing = |mut request: Json| {
+        request["flags"] = json!(["provisional"]);
+        request
+    };
+    site.route("f", true, 60);
+    site.proxy.ask(offer("f", 4000)).await;
+    site.proxy.ask(to(ringing(answer("f", 5000)), "b")).await;
+    assert!(site.relay.call().1.label.unwrap().get("answered_at").is_none());
+    assert_eq!(site.control.calls.list()[0].state, "offered");
+    site.proxy.ask(to(answer("f", 6000), "c")).await;
+    let held = site.relay.call().1;
+    assert_eq!(held.streams[0].legs[1].remote.unwrap().rtp.port(), 6000);
+    assert!(held.label.unwrap()["answered_at"].is_string());
+    for late in ["b", "d"] {
+        let reply = site.proxy.ask(to(answer("f", 7000), late)).await;
+        assert_eq!(reply["error-reason"], "Invalid dialogue association");
+        assert_eq!(site.proxy.ask(to(delete("f"), late)).await, json!({"result": "ok"}));
+    }
+    let held = site.relay.call().1;
+    assert_eq!(held.streams[0].legs[1].remote.unwrap().rtp.port(), 6000);
+    site.proxy.ask(to(delete("f"), "c")).await;
+    assert!(site.relay.state().calls.is_empty());
 }

@@ -194,9 +194,8 @@ fn an_answer_must_fit_its_offer() {
     assert_eq!(call.answer(("x", "y"), (one(), &Options::default()), NOW).err(), Some(NgError::Dialogue));
     answered(&mut call, AUDIO, &Options::default());
     assert_eq!(call.answer(("b", "a"), (one(), &Options::default()), NOW).err(), Some(NgError::Dialogue));
-    // 183 and 200 of one branch, or 200 of another: the last one counts.
-    call.answer(("a", "c"), (sdp(CALLEE, &AUDIO.replace("4000", "7000")), &Options::default()), NOW).unwrap();
-    assert_eq!(remotes(&call)[1], Some("192.0.2.20:7000 192.0.2.20:7001".into()));
+    // The 200 of another destination comes too late.
+    assert_eq!(call.answer(("a", "c"), (one(), &Options::default()), NOW).err(), Some(NgError::Dialogue));
 }
 
 #[test]
@@ -281,6 +280,16 @@ fn a_provisional_answer_lets_media_flow_and_does_not_count() {
     let (mut call, _) = opened(AUDIO, &Options::default());
     answered(&mut call, AUDIO, &Options { provisional: true, ..Options::default() });
     assert!(remotes(&call)[1].is_some() && call.answered_at.is_none());
+    assert!(!call.silent_too_long(5000, NOW + Duration::seconds(5000)), "it rings");
+    assert_eq!(call.overdue(NOW + Duration::hours(1), Duration::seconds(180)), Some(Ended::Unanswered));
+    // Another destination takes the call; the last 1xx of the first one changes nothing any more.
+    let other = || (sdp(CALLEE, &AUDIO.replace("4000", "7000")), Options::default());
+    let (taken, final_) = other();
+    call.answer(("a", "c"), (taken, &final_), NOW).unwrap();
+    assert_eq!(remotes(&call)[1], Some("192.0.2.20:7000 192.0.2.20:7001".into()));
+    let late = call.answer(("a", "b"), (sdp(CALLEE, AUDIO), &Options::default()), NOW);
+    assert_eq!(late.err(), Some(NgError::Dialogue));
+    assert!(call.answered_at.is_some());
 }
 
 #[test]
