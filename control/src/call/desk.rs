@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::dialogue::Scope;
 use super::draft::Draft;
+use super::fence::Fence;
 use super::label;
 use super::link::Link;
 use super::registry::{Entry, Live, Registry};
@@ -53,6 +54,7 @@ pub struct Calls {
     pub(super) book: Arc<RouteBook>,
     store: Arc<dyn Store>,
     pub(super) policy: Policy,
+    fence: Fence,
     pub(super) registry: Registry,
     pub(super) link: Link,
     /// What the NG server counts.
@@ -78,6 +80,7 @@ impl Calls {
             book,
             store,
             policy,
+            fence: Fence::new(vec![settings.ng, settings.http]),
             registry: Registry::default(),
             link: Link::default(),
             ng: Counts::default(),
@@ -110,6 +113,7 @@ impl Calls {
         let tags = (from, request.to_tag.as_deref());
         let sdp = parse(sdp)?;
         let client = self.link.client_soon().await?;
+        self.check(&sdp, request)?;
         loop {
             let entry = self.registry.enter(call_id);
             let _turn = entry.turn.lock().await;
@@ -130,6 +134,12 @@ impl Calls {
         }
     }
 
+    /// Refuses addresses that nothing may be sent to.
+    fn check(&self, sdp: &Sdp, request: &Request) -> Result<(), NgError> {
+        let given = |address| self.registry.gave(address);
+        self.fence.check(sdp, &request.options, self.registry.relay(), given)
+    }
+
     /// What the request asks for, and where it says nothing, the settings.
     fn options(&self, request: &Request) -> Options {
         Options {
@@ -147,6 +157,7 @@ impl Calls {
         (sdp, request): (Sdp, &Request),
     ) -> Result<Value, NgError> {
         let terms = self.terms(call_id, tags.1.is_some())?;
+        let offered = sdp.clone();
         let now = OffsetDateTime::now_utc();
         let (mut call, draft) =
             Call::open(&names()?, call_id, tags, (sdp, &self.options(request)), terms, now)?;
@@ -162,7 +173,16 @@ impl Calls {
         let trip = call.terms.as_ref().map_or("", |terms| terms.trip.as_str());
         tracing::info!(call = %call.key, id = %call.id, trip, recorded = call.recorded(), "offer");
         self.book.used(call_id, Moment::now());
-        self.taken(entry, call, &draft, reply)
+        let done = self.taken(entry, call, &draft, reply);
+        // The first call tells the relay's address: what could not be checked before is checked now.
+        if let Err(e) = self.check(&offered, request) {
+            if let Some(live) = entry.live() {
+                self.close(entry, &live, Ended::Unanswered).await;
+                self.book.released(call_id, Moment::now());
+            }
+            return Err(e);
+        }
+        done
     }
 
     async fn answer(&self, request: &Request) -> Result<Value, NgError> {
@@ -171,6 +191,7 @@ impl Calls {
         let to = request.to_tag.as_deref().ok_or(NgError::NoToTag)?;
         let sdp = parse(sdp)?;
         let client = self.link.client_soon().await?;
+        self.check(&sdp, request)?;
         let entry = self.registry.find(call_id).ok_or(NgError::UnknownCall)?;
         let _turn = entry.turn.lock().await;
         let mut call = entry.live().ok_or(NgError::UnknownCall)?.call;

@@ -4,6 +4,7 @@
 //! [`Entry::turn`] first, so that two requests for one call run one after the other.
 
 use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -52,12 +53,33 @@ pub struct Registry {
 struct Index {
     by_call_id: HashMap<String, Arc<Entry>>,
     by_key: HashMap<CallKey, Arc<Entry>>,
+    /// The relay's ports, and whose they are.
+    ports: HashMap<SocketAddr, CallKey>,
+    /// The relay's address, as the last call told it.
+    relay: Option<IpAddr>,
 }
 
 #[derive(Default)]
 struct Ended {
     by_call_id: HashMap<String, (Instant, Value)>,
     by_age: VecDeque<(Instant, String)>,
+}
+
+impl Index {
+    fn remove(&mut self, live: &Live) {
+        self.by_key.remove(&live.call.key);
+        for address in addresses(live) {
+            if self.ports.get(&address) == Some(&live.call.key) {
+                self.ports.remove(&address);
+            }
+        }
+    }
+}
+
+/// The relay's addresses for a call.
+fn addresses(live: &Live) -> impl Iterator<Item = SocketAddr> {
+    let pair = |local: &LocalPorts| [local.rtp, local.rtcp].map(|port| SocketAddr::new(local.address, port));
+    live.ports.iter().flatten().flat_map(pair)
 }
 
 impl Registry {
@@ -84,7 +106,12 @@ impl Registry {
 
     /// Puts a call's new state in its place.
     pub fn put(&self, entry: &Arc<Entry>, live: Live) {
-        lock(&self.calls).by_key.insert(live.call.key, Arc::clone(entry));
+        let mut calls = lock(&self.calls);
+        calls.by_key.insert(live.call.key, Arc::clone(entry));
+        for address in addresses(&live) {
+            calls.relay = Some(address.ip());
+            calls.ports.insert(address, live.call.key);
+        }
         *lock(&entry.live) = Some(live);
     }
 
@@ -95,8 +122,18 @@ impl Registry {
             calls.by_call_id.remove(call_id);
         }
         if let Some(live) = lock(&entry.live).take() {
-            calls.by_key.remove(&live.call.key);
+            calls.remove(&live);
         }
+    }
+
+    /// The relay's address, once a call has told it.
+    pub fn relay(&self) -> Option<IpAddr> {
+        lock(&self.calls).relay
+    }
+
+    /// Whether the relay gave this port to a live call.
+    pub fn gave(&self, address: SocketAddr) -> bool {
+        lock(&self.calls).ports.contains_key(&address)
     }
 
     /// Every live call.
@@ -127,7 +164,7 @@ impl Registry {
             match self.find_key(live.call.key) {
                 Some(entry) => self.leave(&live.call.call_id, &entry),
                 // A newer call with its Call-ID has taken its place.
-                None => drop(lock(&self.calls).by_key.remove(&live.call.key)),
+                None => lock(&self.calls).remove(live),
             }
         }
         lost.into_values().collect()

@@ -26,7 +26,7 @@ pub struct Counts {
 pub enum Dropped {
     /// Its source is not in a network that is answered.
     Source,
-    /// It has no cookie, so nobody could match the reply.
+    /// It has no cookie in printable ASCII, so nobody could match the reply.
     NoCookie,
     /// Too many requests are being worked on.
     Overload,

@@ -63,6 +63,12 @@ pub enum NgError {
     /// The proxy asks for SRTP or the like.
     #[error("Unsupported transport protocol (RTP/AVP and RTP/AVPF are relayed)")]
     Transport,
+    /// A party asks for its media to be sent to control itself, or into another call.
+    #[error("Media address is this host's own")]
+    Remote,
+    /// The relay has an IPv4 address and the party an IPv6 address, or the reverse.
+    #[error("Media address is of another family than the relay's")]
+    Family,
     /// No route decision for this Call-ID, and the settings ask for one.
     #[error("Call was not routed")]
     NotRouted,
@@ -95,6 +101,7 @@ impl NgError {
             Self::Dialogue => "dialogue",
             Self::OutOfPorts => "out_of_ports",
             Self::Unsupported | Self::Transport => "unsupported",
+            Self::Remote | Self::Family => "address",
             Self::NotRouted => "not_routed",
             Self::Refused => "route_refused",
             Self::NotRecorded => "not_recorded",

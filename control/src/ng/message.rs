@@ -109,10 +109,13 @@ pub struct Request {
     pub unused: Vec<String>,
 }
 
-/// Splits a datagram into cookie and body; none when there is no cookie, and so nothing to answer.
+/// Splits a datagram into cookie and body; none when there is no cookie, and so nothing to answer. A cookie is
+/// printable ASCII, as every proxy's is. RTP and RTCP begin with a byte from 128 to 191: a party's packet is no
+/// request, even where it is led here.
 pub fn split(datagram: &[u8]) -> Option<(&[u8], &[u8])> {
     let space = datagram.iter().position(|b| *b == b' ').filter(|at| (1..=MAX_COOKIE).contains(at))?;
-    Some((datagram.get(..space)?, datagram.get(space + 1..)?))
+    let (cookie, body) = (datagram.get(..space)?, datagram.get(space + 1..)?);
+    cookie.iter().all(u8::is_ascii_graphic).then_some((cookie, body))
 }
 
 /// Reads a body. The encoding is the one to answer in, also when reading fails.
@@ -250,7 +253,8 @@ mod tests {
     fn a_datagram_without_cookie_is_nobodys() {
         assert_eq!(split(b"cookie d7:e"), Some((&b"cookie"[..], &b"d7:e"[..])));
         assert_eq!(split(b"c "), Some((&b"c"[..], &b""[..])));
-        for bytes in [&b""[..], b" d", b"nospace", &[b'x'; 300]] {
+        let rtp = b"\x80\x08\x00\x01AAAABBBB d7:command4:pinge";
+        for bytes in [&b""[..], b" d", b"nospace", &[b'x'; 300], rtp, b"a\tb d", "\u{e4} d".as_bytes()] {
             assert_eq!(split(bytes), None);
         }
     }

@@ -146,7 +146,7 @@ impl Server {
         if count.is_power_of_two() {
             let hint = match why {
                 Dropped::Source => "its network is not in control.ng_allow",
-                Dropped::NoCookie => "it has no cookie",
+                Dropped::NoCookie => "it has no cookie in printable ASCII",
                 Dropped::Overload => "too many requests are being worked on",
             };
             tracing::warn!(%source, count, "NG datagram dropped: {hint}");

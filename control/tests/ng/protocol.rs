@@ -139,6 +139,8 @@ async fn what_has_no_cookie_gets_no_reply() {
     let mut site = Site::new().await;
     site.proxy.socket.send(b"d7:command4:pinge").await.unwrap();
     site.proxy.socket.send(b" d7:command4:pinge").await.unwrap();
+    // An RTP packet whose payload is a request.
+    site.proxy.socket.send(b"\x80\x08\x00\x01AAAABBBB d7:command4:pinge").await.unwrap();
     // The next reply is the next request's.
     assert_eq!(site.proxy.ask(json!({"command": "ping"})).await["result"], "pong");
 }
