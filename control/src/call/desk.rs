@@ -370,7 +370,7 @@ impl Calls {
 
     fn list(&self, limit: usize) -> Value {
         let mut bytes = 0;
-        let calls = self.registry.all().into_iter().map(|live| live.call.call_id).take(limit);
+        let calls = self.registry.look(|live| live.call.call_id.clone()).into_iter().take(limit);
         let calls = calls.take_while(|call_id| {
             bytes += call_id.len() + 8;
             bytes <= LONGEST_LIST

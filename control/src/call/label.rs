@@ -48,11 +48,22 @@ fn codecs(call: &Call, leg: Leg) -> Vec<Codec> {
 }
 
 /// A call sealed for the relay to keep.
-pub fn seal(call: &Call, keys: &Keys) -> Result<Vec<u8>, SecretError> {
+pub fn seal(call: &Call, keys: &Keys) -> Result<Vec<u8>, SealError> {
     let mut plain = zeroize::Zeroizing::new(vec![FORMAT]);
     // Strings, numbers and lists: nothing in a call can fail to serialise but a year past 9999.
-    serde_json::to_writer(&mut *plain, call).unwrap_or_default();
-    keys.seal(PURPOSE, &plain)
+    serde_json::to_writer(&mut *plain, call).map_err(|_| SealError::Unwritable)?;
+    Ok(keys.seal(PURPOSE, &plain)?)
+}
+
+/// Why a call is not sealed. Does not repeat it.
+#[derive(Debug, thiserror::Error)]
+pub enum SealError {
+    /// It cannot be encrypted.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// It cannot be written as JSON.
+    #[error("a time in it cannot be written: is the system's clock right?")]
+    Unwritable,
 }
 
 /// Why a blob is not a call of ours. Does not repeat it.

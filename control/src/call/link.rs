@@ -5,21 +5,21 @@
 //! control that has just started lets requests wait for its first connection. A new relay process has another
 //! epoch and none of the old one's calls.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use relay::program::Client;
 use relay::program::client::ClientError;
-use relay::program::message::{CallKey, Event, LiveCall, Reply, Request, Stats};
+use relay::program::message::{CallKey, Event, LiveCall, Refusal, Reply, Request, Stats};
 use time::OffsetDateTime;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::desk::Calls;
 use super::label;
 use super::registry::{Entry, Live};
-use super::state::{Call, Ended};
+use super::state::{Call, Ended, HOLD};
 use crate::live::RelayFacts;
 use crate::moment::Moment;
 use crate::ng::error::NgError;
@@ -47,8 +47,10 @@ struct State {
     facts: RelayFacts,
     /// Calls that ended while the relay was away, with their last label.
     to_close: HashMap<CallKey, Option<Vec<u8>>>,
-    /// Call-IDs that were deleted while the relay was away and that are not known here.
-    deleted: HashSet<String>,
+    /// Call-IDs that were deleted while the relay was away and that are not known here, oldest first, and when.
+    deleted: VecDeque<(OffsetDateTime, String)>,
+    /// Calls of the relay whose state does not open here.
+    foreign: HashSet<CallKey>,
 }
 
 impl Link {
@@ -92,9 +94,15 @@ impl Link {
     /// Closes the call with this Call-ID as soon as the relay is back, if it has one.
     pub fn delete_later(&self, call_id: &str) {
         let mut state = self.lock();
-        if state.deleted.len() < MOST_DELETED {
-            state.deleted.insert(call_id.to_owned());
+        if state.deleted.len() >= MOST_DELETED {
+            state.deleted.pop_front();
         }
+        state.deleted.push_back((OffsetDateTime::now_utc(), call_id.to_owned()));
+    }
+
+    /// How many calls the relay has whose state does not open here.
+    pub fn foreign(&self) -> usize {
+        self.lock().foreign.len()
     }
 
     fn lost(&self, trouble: &str) -> bool {
@@ -154,16 +162,21 @@ async fn connect(calls: &Arc<Calls>, socket: &Path) -> Result<UnboundedReceiver<
 /// closed.
 fn rebuild(calls: &Calls, found: Vec<LiveCall>) -> HashMap<CallKey, Option<Vec<u8>>> {
     let (live, foreign) = open(calls, found);
+    let strangers = foreign.len();
     let (mut to_close, deleted) = {
         let mut state = calls.link.lock();
+        state.foreign = foreign;
         (std::mem::take(&mut state.to_close), std::mem::take(&mut state.deleted))
     };
-    for Live { call, .. } in live.iter().filter(|live| deleted.contains(&live.call.call_id)) {
+    let deleted: HashMap<String, OffsetDateTime> = deleted.into_iter().map(|(at, id)| (id, at)).collect();
+    // A call that began after the delete is another one with the same Call-ID.
+    let deleted = |live: &Live| deleted.get(&live.call.call_id).is_some_and(|at| live.call.offered_at <= *at);
+    for Live { call, .. } in live.iter().filter(|live| deleted(live)) {
         let ended = (call.given_up(), OffsetDateTime::now_utc());
         to_close.insert(call.key, label::label(call, &calls.keys, Some(ended)));
     }
     let (ended, live): (Vec<_>, Vec<_>) = live.into_iter().partition(|l| to_close.contains_key(&l.call.key));
-    for live in ended.iter().filter(|live| deleted.contains(&live.call.call_id)) {
+    for live in ended.iter().filter(|live| deleted(live)) {
         calls.forget(live, live.call.given_up());
     }
     for Live { call, .. } in live.iter().filter(|live| live.call.answered_at.is_some()) {
@@ -175,7 +188,13 @@ fn rebuild(calls: &Calls, found: Vec<LiveCall>) -> HashMap<CallKey, Option<Vec<u
     for live in &lost {
         calls.forget(live, Ended::Lost);
     }
-    tracing::info!(kept, lost = lost.len(), ended = ended.len(), foreign, "connected to the relay");
+    tracing::info!(
+        kept,
+        lost = lost.len(),
+        ended = ended.len(),
+        foreign = strangers,
+        "connected to the relay"
+    );
     to_close
 }
 
@@ -212,16 +231,17 @@ async fn list(client: &Client) -> Result<Vec<LiveCall>, ClientError> {
     }
 }
 
-/// Opens the blobs. What does not open is not ours, or was sealed with a key that is gone: it is left alone.
-fn open(calls: &Calls, found: Vec<LiveCall>) -> (Vec<Live>, usize) {
-    let (mut live, mut foreign) = (Vec::new(), 0);
+/// Opens the blobs. What does not open was sealed with a key that is gone, or by another version: its media flows on,
+/// and [`end_foreign`] closes it some day.
+fn open(calls: &Calls, found: Vec<LiveCall>) -> (Vec<Live>, HashSet<CallKey>) {
+    let (mut live, mut foreign) = (Vec::new(), HashSet::new());
     for LiveCall { call: key, blob, ports, .. } in found {
         match label::open(&blob, &calls.keys) {
             Ok(call) if call.key == key => live.push(Live { call, ports }),
-            Ok(_) => foreign += 1,
+            Ok(_) => drop(foreign.insert(key)),
             Err(e) => {
-                foreign += 1;
-                tracing::warn!(call = %key, "the relay has a call whose state cannot be read, it is left alone: {e}");
+                foreign.insert(key);
+                tracing::warn!(call = %key, "the relay has a call whose state cannot be read, it is left alone until it is silent: {e}");
             }
         }
     }
@@ -242,6 +262,12 @@ async fn attend(calls: &Arc<Calls>, mut events: UnboundedReceiver<Event>) {
                     tracing::info!(attached, "recorder");
                     calls.link.lock().facts.recorder_attached = attached;
                 }
+                Some(Event::Silent { call, seconds }) if calls.link.lock().foreign.contains(&call) => {
+                    if i64::from(seconds) >= HOLD.whole_seconds() {
+                        end_foreign(calls, call);
+                    }
+                }
+                Some(Event::Expired { call }) if calls.link.lock().foreign.contains(&call) => end_foreign(calls, call),
                 Some(Event::Silent { call, seconds }) => {
                     let silent = move |call: &Call, now| call.silent_too_long(seconds, now).then_some(Ended::Silence);
                     calls.registry.find_key(call).into_iter().for_each(|entry| end(calls, entry, silent));
@@ -254,23 +280,36 @@ async fn attend(calls: &Arc<Calls>, mut events: UnboundedReceiver<Event>) {
     }
 }
 
+/// Ends a call that nobody can read: it reached its longest duration, or has been silent for as long as a call may be
+/// held. Nobody would ever delete it.
+fn end_foreign(calls: &Arc<Calls>, key: CallKey) {
+    let calls = Arc::clone(calls);
+    tokio::spawn(async move {
+        let Ok(client) = calls.link.client() else { return };
+        match client.ask(Request::Close { call: key, label: None }).await {
+            Ok(_) | Err(ClientError::Refused(Refusal::UnknownCall)) => {
+                calls.link.lock().foreign.remove(&key);
+                tracing::info!(call = %key, "a call whose state cannot be read has ended");
+            }
+            Err(e) => tracing::warn!(call = %key, "not closed: {e}"),
+        }
+    });
+}
+
 /// Ends a call when `judge` says so: beside the event loop, so that one slow reply does not hold up the others, and
 /// not while a request is changing the call; the next look comes in a second.
 fn end<F>(calls: &Arc<Calls>, entry: Arc<Entry>, judge: F)
 where
     F: Fn(&Call, OffsetDateTime) -> Option<Ended> + Send + 'static,
 {
-    let due = move |entry: &Entry| {
-        let live = entry.live()?;
-        judge(&live.call, OffsetDateTime::now_utc()).map(|why| (live, why))
-    };
+    let due = move |entry: &Entry| entry.look(|live| judge(&live.call, OffsetDateTime::now_utc())).flatten();
     if due(&entry).is_none() {
         return;
     }
     let calls = Arc::clone(calls);
     tokio::spawn(async move {
         let Ok(_turn) = entry.turn.try_lock() else { return };
-        if let Some((live, why)) = due(&entry) {
+        if let Some((live, why)) = entry.live().zip(due(&entry)) {
             calls.book.ended(&live.call.call_id, Moment::now());
             calls.close(&entry, &live, why).await;
         }

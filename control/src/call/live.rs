@@ -7,6 +7,7 @@ use relay::program::message::{CallCounters, Count, Leg, LegCounters, Reply, Requ
 use uuid::Uuid;
 
 use super::desk::Calls;
+use super::registry::Live;
 use super::state::{Call, Ended};
 use crate::live::{CallDetail, CallSummary, Later, LiveCalls, RelayFacts, StreamFacts};
 use crate::metrics::{Kind, Text};
@@ -32,7 +33,7 @@ impl EndedCounts {
 
 impl LiveCalls for Calls {
     fn list(&self) -> Vec<CallSummary> {
-        let mut calls: Vec<_> = self.registry.all().iter().map(|live| summary(&live.call)).collect();
+        let mut calls = self.registry.look(|live| summary(&live.call));
         // A UUID v7 begins with its time.
         calls.sort_by_key(|call| call.id);
         calls
@@ -40,9 +41,10 @@ impl LiveCalls for Calls {
 
     fn get(&self, id: Uuid) -> Later<'_, Option<CallDetail>> {
         Box::pin(async move {
-            let live = self.registry.all().into_iter().find(|live| live.call.id == id)?;
+            let seen = |live: &Live| (live.call.id == id).then(|| (live.call.key, summary(&live.call)));
+            let (key, summary) = self.registry.look(seen).into_iter().flatten().next()?;
             let counters = match self.link.client() {
-                Ok(client) => client.ask(Request::Read { call: live.call.key }).await.ok(),
+                Ok(client) => client.ask(Request::Read { call: key }).await.ok(),
                 Err(_) => None,
             };
             let streams = match counters {
@@ -50,7 +52,7 @@ impl LiveCalls for Calls {
                 _ => Vec::new(),
             };
             let lane = self.link.facts().lane.unwrap_or_default();
-            Some(CallDetail { summary: summary(&live.call), lane, streams })
+            Some(CallDetail { summary, lane, streams })
         })
     }
 
@@ -88,11 +90,18 @@ impl LiveCalls for Calls {
 
 impl Calls {
     fn write_calls(&self, text: &mut Text) {
-        let calls = self.registry.all();
-        let answered = calls.iter().filter(|live| live.call.answered_at.is_some()).count();
+        let answered = self.registry.count(|call| call.answered_at.is_some());
+        let offered = self.registry.count(|call| call.answered_at.is_none());
         text.family(NOW, Kind::Gauge, "Calls in progress.")
-            .sample(NOW, &[("state", "offered")], calls.len() - answered)
+            .sample(NOW, &[("state", "offered")], offered)
             .sample(NOW, &[("state", "answered")], answered);
+        let foreign = self.link.foreign();
+        text.single(
+            "bauta_calls_foreign",
+            Kind::Gauge,
+            "Calls in the relay whose state control cannot read; closed when they expire or have been silent for an hour.",
+            foreign,
+        );
         text.family(ENDED, Kind::Counter, "Calls that ended, by reason.");
         for (why, count) in Ended::ALL.iter().zip(&self.ended.0) {
             text.sample(ENDED, &[("reason", why.label())], count.load(Ordering::Relaxed));
@@ -124,8 +133,10 @@ fn streams(counters: &CallCounters) -> Vec<StreamFacts> {
         // The relay counts drops per leg; they are told with its RTP.
         drops: if kind == "rtp" { leg.drops.iter().cloned().collect() } else { BTreeMap::new() },
         // Milliseconds of a call's life are exact in a f64.
+        // The relay tells one time for both: of a stream without packets it is not.
         last_packet_seconds_ago: leg
             .last_packet_ms
+            .filter(|_| count.packets > 0)
             .map(|ms| std::time::Duration::from_millis(ms).as_secs_f64()),
     };
     let legs = counters.streams.iter().flat_map(|[caller, callee]| [("caller", caller), ("callee", callee)]);

@@ -36,9 +36,14 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// The call; none while it is being opened.
+    /// A copy of the call; none while it is being opened.
     pub fn live(&self) -> Option<Live> {
-        lock(&self.live).clone()
+        self.look(Live::clone)
+    }
+
+    /// What there is to see in the call, without a copy of it; none while it is being opened.
+    pub fn look<T>(&self, see: impl FnOnce(&Live) -> T) -> Option<T> {
+        lock(&self.live).as_ref().map(see)
     }
 }
 
@@ -91,7 +96,7 @@ impl Registry {
     /// The place of the call that the relay knows by this key.
     pub fn find_key(&self, key: CallKey) -> Option<Arc<Entry>> {
         let entry = lock(&self.calls).by_key.get(&key).cloned()?;
-        entry.live().is_some_and(|live| live.call.key == key).then_some(entry)
+        entry.look(|live| live.call.key == key).filter(|same| *same).and(Some(entry))
     }
 
     /// A call's place, made if need be. Whoever then takes the turn must see whether it [`Self::stands`].
@@ -136,14 +141,14 @@ impl Registry {
         lock(&self.calls).ports.contains_key(&address)
     }
 
-    /// Every live call.
-    pub fn all(&self) -> Vec<Live> {
-        self.entries().iter().filter_map(|entry| entry.live()).collect()
+    /// What there is to see in every live call, without copies of them.
+    pub fn look<T>(&self, see: impl Fn(&Live) -> T) -> Vec<T> {
+        self.entries().iter().filter_map(|entry| entry.look(&see)).collect()
     }
 
     /// How many live calls are like this.
     pub fn count(&self, like: impl Fn(&Call) -> bool) -> usize {
-        let of = |entry: &&Arc<Entry>| lock(&entry.live).as_ref().is_some_and(|live| like(&live.call));
+        let of = |entry: &&Arc<Entry>| entry.look(|live| like(&live.call)) == Some(true);
         lock(&self.calls).by_call_id.values().filter(of).count()
     }
 
@@ -154,7 +159,7 @@ impl Registry {
 
     /// Takes what the relay has for the truth. Returns the calls that it has not.
     pub fn rebuild(&self, truth: Vec<Live>) -> Vec<Live> {
-        let mut lost: HashMap<CallKey, Live> = self.all().into_iter().map(|l| (l.call.key, l)).collect();
+        let mut lost: HashMap<CallKey, Live> = self.look(|l| (l.call.key, l.clone())).into_iter().collect();
         for live in truth {
             lost.remove(&live.call.key);
             let entry = self.enter(&live.call.call_id);

@@ -92,7 +92,7 @@ fn media(
             stream = stream.with("endpoint", endpoint.clone()).with("advertised endpoint", endpoint);
         }
         stream
-            .with("last packet", last.unwrap_or(0))
+            .with("last packet", last.filter(|_| count.packets > 0).unwrap_or(0))
             .with("flags", vec![Value::from(flag)])
             .with("stats", stats(count, errors))
     };

@@ -46,6 +46,8 @@ async fn a_routed_call_inherits_trip_roles_and_recording() {
         (detail.streams[0].packets, detail.streams[2].packets, detail.lane.as_str()),
         (10, 5, "uring")
     );
+    let quiet = detail.streams.iter().map(|stream| stream.last_packet_seconds_ago.is_none());
+    assert!(quiet.eq([false, true, false, true]), "no RTCP has come");
 
     // The store learns of the recording, so that its trip lists it.
     let trip = shown[0].trip.clone().unwrap();

@@ -56,6 +56,17 @@ async fn calls_of_others_are_left_alone() {
     assert_eq!(site.control.calls.list().len(), 1, "a blob under another key is not taken for a call");
     site.proxy.ask(delete("ours")).await;
     assert_eq!(site.relay.state().calls.len(), 303);
+
+    // They do not stay for ever: nobody else would end them.
+    assert!(site.control.calls.metrics().await.contains("bauta_calls_foreign 303\n"));
+    site.relay.tell(Event::Silent { call: foreign, seconds: 3599 });
+    site.relay.tell(Event::Silent { call: CallKey(78), seconds: 3600 });
+    site.relay.tell(Event::Expired { call: CallKey(79) });
+    until(|| site.relay.state().calls.len() == 301).await;
+    assert!(site.relay.state().calls.contains_key(&foreign));
+    while !site.control.calls.metrics().await.contains("bauta_calls_foreign 301\n") {
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]
@@ -230,4 +241,20 @@ async fn a_call_that_was_given_up_unanswered_may_be_tried_elsewhere() {
     assert_eq!(site.proxy.ask(again("hunted")).await["error-reason"], "Unknown call-id");
     site.call("hunted").await;
     assert!(site.relay.call().1.label.is_some(), "it is recorded all the same");
+}
+
+#[tokio::test]
+async fn a_delete_that_waits_for_the_relay_ends_no_later_call() {
+    let mut site = Site::new().await;
+    site.call("again").await;
+    let (key, held) = site.relay.call();
+    site.relay.stop().await;
+    site.restart_control_alone().await;
+    site.proxy.ask(delete("again")).await;
+    // While the relay is away another call begins with this Call-ID, as far as the relay can tell.
+    let later = age(&site, &held, -1);
+    site.relay.state().calls.get_mut(&key).unwrap().blob = later;
+    site.relay.come_back(false);
+    site.control.connected(true).await;
+    assert_eq!(site.control.calls.list().len(), 1);
 }

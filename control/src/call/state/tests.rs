@@ -317,6 +317,9 @@ fn a_call_comes_out_of_its_blob_as_it_went_in() {
     let out = reoffered(&mut back, ("b", "a"), CALLEE, AUDIO);
     assert!(out.contains("o=- 11 1 ") && out.contains("m=audio 30000 "));
     assert!(label::open(&sealed[1..], &keys).is_err() && label::open(b"", &keys).is_err());
+    // RFC 3339 has no negative years: what cannot be written whole is not sealed at all.
+    back.signalled_at = datetime!(-1-01-01 00:00 UTC);
+    assert!(matches!(label::seal(&back, &keys), Err(label::SealError::Unwritable)));
 }
 
 proptest! {
