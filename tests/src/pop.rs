@@ -14,7 +14,7 @@ use crate::programs::ours;
 /// A lane, as `pop.toml` names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lane {
-    /// Whatever the relay chooses.
+    /// Whatever the relay chooses, or the lane that `BAUTA_TEST_LANE` names: to run every test on the other one.
     Chosen,
     /// The fallback.
     Mmsg,
@@ -39,7 +39,8 @@ impl Pop {
         let folder = tempfile::Builder::new().prefix("bauta-test-").tempdir().expect("temporary directory");
         let (first, last) = ports.media();
         let lane = match lane {
-            Lane::Chosen => String::new(),
+            Lane::Chosen => std::env::var("BAUTA_TEST_LANE")
+                .map_or_else(|_| String::new(), |lane| format!("lane = \"{lane}\"\n")),
             Lane::Mmsg => "lane = \"mmsg\"\n".into(),
         };
         let settings = format!(
@@ -110,6 +111,11 @@ impl Pop {
             body.contains("\"recorder_attached\":true").then_some(())
         });
         self.recorder = Some(recorder);
+    }
+
+    /// Kills the relay as a crash would.
+    pub fn kill_relay(&mut self) {
+        self.relay.take().expect("the relay runs").kill();
     }
 
     /// Kills control as a crash would.

@@ -1,5 +1,6 @@
 //! A phone that sends whatever SIP a test writes, byte for byte: for what SIPp's scenarios cannot say.
 
+use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ impl Raw {
     pub fn send(&self, to: SocketAddr, lines: &[String], body: &str) {
         let mut head = lines.join("\r\n");
         if !head.contains("\r\nContent-Length: ") {
-            head.push_str(&format!("\r\nl: {}", body.len()));
+            write!(head, "\r\nl: {}", body.len()).expect("a String takes it");
         }
         let message = format!("{head}\r\n\r\n{body}");
         self.socket.send_to(message.as_bytes(), to).expect("send");

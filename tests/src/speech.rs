@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use crate::programs::target;
 
@@ -57,6 +58,9 @@ impl Speech {
     }
 
     fn of(name: &str, voice: &str, words: &str) -> Self {
+        // Tests of one process run at once; those of others write files of their own names.
+        static MAKING: Mutex<()> = Mutex::new(());
+        let _made_once = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
         let folder = target().join("speech");
         std::fs::create_dir_all(&folder).expect("target/speech");
         let path = folder.join(format!("{name}.al"));

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use tests::deadline::seconds;
+use tests::deadline::{seconds, until};
 use tests::leak::Canary;
 use tests::pop::Lane;
 use tests::programs::{A_CALL, installed};
@@ -194,12 +194,38 @@ fn the_same_call_on_another_way_is_refused() {
     assert!(seen.starts_with("INVITE ") && seen.contains("CSeq: 2 INVITE"), "{seen}");
 }
 
+#[test]
+fn a_call_without_media_is_refused_and_forgotten() {
+    if !installed(&A_CALL) {
+        return;
+    }
+    let mut stage = Stage::set(Lane::Chosen);
+    let trip = trip(&stage.pop, "T-1", 1);
+    stage.pop.kill_relay();
+    let (caller, callee) = (Raw::on(stage.pop.ports.caller()), Raw::on(stage.pop.ports.callee()));
+    // Twice with one Call-ID and tag: what the first one left behind would refuse the second with 482.
+    for n in 1..=2 {
+        let mut invite = request(&stage, &trip, "INVITE", "x", &["c: application/sdp"]);
+        invite[1] = invite[1].replace("z9hG4bKx", &format!("z9hG4bKx{n}"));
+        invite[6] = format!("CSeq: {n} INVITE");
+        caller.send(stage.kamailio.address(), &invite, SDP);
+        let answer = caller.expect("refusal");
+        assert!(answer.starts_with("SIP/2.0 503 ") && answer.contains(&format!("CSeq: {n} ")), "{answer}");
+        acknowledge(&stage, &caller, &invite, &answer);
+        until("the proxy says why", seconds(5), || {
+            (stage.kamailio.log().matches("media refused").count() == n).then_some(())
+        });
+        assert_eq!(tests::ng::calls(stage.pop.ports.ng()), 0, "control lists a call");
+    }
+    assert_eq!(callee.receive(seconds(1)), None, "the callee was called");
+}
+
 /// The ACK of a refusal: the INVITE's lines with the answer's To.
 fn acknowledge(stage: &Stage, caller: &Raw, invite: &[String], answer: &str) {
     let to = answer.split("\r\n").find(|l| l.starts_with("t:") || l.starts_with("To:")).expect("To");
     let mut ack: Vec<String> = invite[..9].to_vec();
     ack[0] = ack[0].replace("INVITE", "ACK");
-    ack[4] = to.to_owned();
+    to.clone_into(&mut ack[4]);
     ack[6] = ack[6].replace("INVITE", "ACK");
     caller.send(stage.kamailio.address(), &ack, "");
 }
