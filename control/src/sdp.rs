@@ -1,7 +1,7 @@
 //! SDP (RFC 8866): what a party says of its media, and what the other party is shown of it.
 //!
 //! Pure. [`parse`] reads only what control acts on; [`keep`] is the allow-list of what else may pass, so that
-//! [`write`] builds what leaves from known parts and never by deleting from what came in: origin, session name,
+//! [`mod@write`] builds what leaves from known parts and never by deleting from what came in: origin, session name,
 //! times, addresses and ports are control's own; `i= u= e= p= k=`, ICE, keys and unknown attributes do not pass.
 //!
 //! Relayed is audio over RTP/AVP and RTP/AVPF. Every other m-line (video, T.38, SRTP, …) stays in its place, so
@@ -106,6 +106,9 @@ pub enum SdpError {
     /// More m-lines than anyone needs.
     #[error("more than {} m-lines", parse::MAX_MEDIA)]
     TooMany,
+    /// More lines, or attributes in one place, than anyone needs.
+    #[error("too many lines")]
+    TooLong,
     /// No m-line at all.
     #[error("no m-line")]
     NoMedia,
@@ -117,7 +120,7 @@ pub enum SdpError {
 impl From<SdpError> for NgError {
     fn from(error: SdpError) -> Self {
         match error {
-            SdpError::Malformed(_) | SdpError::TooMany => Self::BadSdp,
+            SdpError::Malformed(_) | SdpError::TooMany | SdpError::TooLong => Self::BadSdp,
             SdpError::NoMedia | SdpError::NoAddress(_) => Self::IncompleteSdp,
         }
     }

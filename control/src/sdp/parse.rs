@@ -9,6 +9,13 @@ use super::{Direction, Media, Sdp, SdpError, keep};
 /// Most m-lines in one description.
 pub(super) const MAX_MEDIA: usize = 32;
 
+/// Most lines of a description.
+const MAX_LINES: usize = 2048;
+/// Most attributes of the session, and of each m-line.
+const MAX_ATTRIBUTES: usize = 256;
+/// Most formats of an m-line: RTP has no more payload types.
+const MAX_FORMATS: usize = 128;
+
 /// Formats of refused lines that stand as they are; others become `*`, which RFC 3264 section 6 lets be anything.
 const FORMATS: [&str; 2] = ["t38", "webrtc-datachannel"];
 /// The registered kinds of media (RFC 8866 section 8.2.2).
@@ -20,15 +27,23 @@ impl Sdp {
         let mut sdp = Self { kept: Vec::new(), media: Vec::new() };
         let (mut address, mut direction) = (None, Direction::SendRecv);
         let mut own = Own::default();
+        let (mut first, mut attributes) = (true, 0);
         let lines = text.lines().map(|l| l.trim_end_matches('\r')).enumerate().filter(|(_, l)| !l.is_empty());
         for (index, line) in lines {
+            if index >= MAX_LINES {
+                return Err(SdpError::TooLong);
+            }
             let malformed = SdpError::Malformed(index + 1);
             let (kind, value) = match line.split_at_checked(2) {
                 Some((head, value)) if head.ends_with('=') => (head, value),
                 _ => return Err(malformed),
             };
-            if index == 0 && kind != "v=" {
+            if std::mem::take(&mut first) && kind != "v=" {
                 return Err(malformed);
+            }
+            attributes = if kind == "m=" { 0 } else { attributes + usize::from(kind == "a=") };
+            if attributes > MAX_ATTRIBUTES {
+                return Err(SdpError::TooLong);
             }
             match (kind, sdp.media.last_mut()) {
                 ("m=", _) => {
@@ -104,7 +119,7 @@ fn m_line(value: &str) -> Option<Media> {
     if !KINDS.contains(&kind) || protocol.len() > 32 || !protocol.bytes().all(letters) {
         return None;
     }
-    let formats: Vec<&str> = words.collect();
+    let formats: Vec<&str> = words.take(MAX_FORMATS + 1).collect();
     let rtp = protocol.contains("RTP/");
     let payload_type = |f: &&str| f.parse().ok().filter(|pt: &u8| *pt < 128);
     let payload_types = formats.iter().map(payload_type).collect::<Option<Vec<u8>>>().filter(|_| rtp);
@@ -114,6 +129,9 @@ fn m_line(value: &str) -> Option<Media> {
     let one_port = count == "1";
     let port = port.parse().ok()?;
     formats.first()?;
+    if formats.len() > MAX_FORMATS {
+        return None;
+    }
     Some(Media { port, one_port, payload_types, ..Media::refusing(kind, protocol, &format) })
 }
 
@@ -185,6 +203,8 @@ mod tests {
         assert_eq!(Sdp::parse("v=0\r\ns=-\r\n"), Err(SdpError::NoMedia));
         assert_eq!(Sdp::parse("hello"), Err(SdpError::Malformed(1)));
         assert_eq!(case("v=0\r\n", ""), Some(SdpError::Malformed(1)));
+        assert_eq!(case("v=0\r\n", "\r\n"), Some(SdpError::Malformed(2)), "a blank line is no version");
+        assert_eq!(case("v=0\r\n", "\r\nv=0\r\n"), None);
         assert_eq!(case("c=IN IP4 10.0.0.7\r\n", ""), Some(SdpError::NoAddress(1)));
         assert_eq!(case("c=IN IP4 10.0.0.7", "c=IN IP4 host.example.org"), Some(SdpError::Malformed(4)));
         assert_eq!(case("c=IN IP4 10.0.0.7", "c=IN IP6 10.0.0.7"), Some(SdpError::Malformed(4)));
@@ -194,6 +214,20 @@ mod tests {
         assert_eq!(case("a=rtcp:4005", "a=rtcp:x"), Some(SdpError::Malformed(10)));
         let many = format!("{PHONE}{}", "m=audio 0 RTP/AVP 0\r\n".repeat(MAX_MEDIA));
         assert_eq!(Sdp::parse(&many), Err(SdpError::TooMany));
+    }
+
+    #[test]
+    fn a_description_is_bounded() {
+        let with = |from: &str, more: &str, count: usize| {
+            Sdp::parse(&PHONE.replace(from, &format!("{from}{}", more.repeat(count)))).err()
+        };
+        assert_eq!(with("a=sendonly\r\n", "a=x\r\n", MAX_ATTRIBUTES - 4), None);
+        assert_eq!(with("a=sendonly\r\n", "a=x\r\n", MAX_ATTRIBUTES - 3), Some(SdpError::TooLong));
+        assert_eq!(with("a=tool:x\r\n", "a=x\r\n", MAX_ATTRIBUTES), Some(SdpError::TooLong));
+        assert_eq!(with("s=-\r\n", "r=0\r\n", MAX_LINES), Some(SdpError::TooLong));
+        assert_eq!(with("s=-\r\n", "\r\n", MAX_LINES), Some(SdpError::TooLong));
+        assert_eq!(with("8 0 111 101", " 8", MAX_FORMATS - 4), None);
+        assert_eq!(with("8 0 111 101", " 8", MAX_FORMATS - 3), Some(SdpError::Malformed(7)));
     }
 
     #[test]
