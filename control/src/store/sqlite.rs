@@ -111,13 +111,26 @@ fn in_savepoint<T, E: From<StoreError>>(
     Ok(value)
 }
 
+/// Runs requests in one transaction. SQLite ends that transaction by itself when the disk is full or fails: what
+/// came after would be committed one by one, so it is given up, and answered `Silent`.
+fn work_off(batch: Vec<Work>, transaction: &mut rusqlite::Transaction<'_>) -> Vec<Reply> {
+    let mut replies = Vec::with_capacity(batch.len());
+    for work in batch {
+        replies.push(work(transaction));
+        if transaction.is_autocommit() {
+            break;
+        }
+    }
+    replies
+}
+
 /// The store's thread.
 fn serve(connection: &mut Connection, queue: &Receiver<Work>) {
     while let Ok(first) = queue.recv() {
         let batch: Vec<Work> = std::iter::once(first).chain(queue.try_iter().take(BATCH - 1)).collect();
         match connection.transaction_with_behavior(TransactionBehavior::Immediate) {
             Ok(mut transaction) => {
-                let replies: Vec<Reply> = batch.into_iter().map(|work| work(&mut transaction)).collect();
+                let replies = work_off(batch, &mut transaction);
                 let committed = transaction.commit().map_err(StoreError::from);
                 if let Err(error) = &committed {
                     tracing::error!(%error, "a batch of {} requests was not committed", replies.len());

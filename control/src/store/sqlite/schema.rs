@@ -5,7 +5,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use crate::store::StoreError;
 
 /// Each step runs once, in order, in a transaction of its own.
-const STEPS: [&str; 1] = [
+const STEPS: [&str; 2] = [
     // `held` carries the rule: its primary key is (party, pool number), and a row may pass to another trip
     // only when its time is over. A row whose time is over says when the party last had the number.
     "CREATE TABLE counter (version INTEGER NOT NULL) STRICT;
@@ -57,6 +57,8 @@ const STEPS: [&str; 1] = [
         started_at INTEGER NOT NULL
      ) STRICT, WITHOUT ROWID;
      CREATE INDEX recordings_by_trip ON recordings (trip, started_at);",
+    // Parties are found through `held`.
+    "ALTER TABLE parties DROP COLUMN lookup;",
 ];
 
 /// Sets the connection up and takes the steps that are missing.

@@ -364,3 +364,24 @@ fn adding_a_key_keeps_numbers_unique() {
     };
     assert_ne!(second.parties[0].dial, driver.dial, "the driver has a number for each of two trips");
 }
+
+#[test]
+fn a_transaction_that_sqlite_rolled_back_takes_its_batch_along() {
+    let place = Place::new();
+    let store = place.open();
+    wait(store.put_city(city("london"), pool(60_001, 9))).unwrap();
+    let go = Arc::new(std::sync::Barrier::new(2));
+    let waits = Arc::clone(&go);
+    // Holds the thread, so that the next three share a transaction.
+    let held = store.run(move |_, _| Ok::<_, StoreError>(drop(waits.wait())));
+    std::thread::sleep(Duration::from_millis(50));
+    let before = store.create_trip(order("T-1", 1, 2, NOW, (100, 0, 0)), NOW);
+    let fails = store.run(|db, _| db.execute_batch("ROLLBACK").map_err(StoreError::from));
+    let after = store.create_trip(order("T-2", 3, 4, NOW, (100, 0, 0)), NOW);
+    go.wait();
+    wait(held).unwrap();
+    assert!(wait(before).is_err() && wait(fails).is_err());
+    assert!(matches!(wait(after), Err(CreateError::Store(StoreError::Silent))));
+    assert!(wait(store.load(NOW)).unwrap().trips.is_empty(), "nothing that was refused is kept");
+    assert!(wait(store.create_trip(order("T-2", 3, 4, NOW, (100, 0, 0)), NOW)).is_ok());
+}

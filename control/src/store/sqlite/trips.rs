@@ -63,7 +63,6 @@ pub(super) fn create(
             keys,
             &order.id,
             position,
-            &lookup,
             &Party { role: role.clone(), phone: phone.clone(), dial, pin: pin.clone() },
         )?;
         parties.push(Party { role: role.clone(), phone: phone.clone(), dial, pin });
@@ -239,19 +238,17 @@ fn insert_party(
     keys: &Keys,
     trip: &TripId,
     position: usize,
-    lookup: &Lookup,
     party: &Party,
 ) -> Result<(), StoreError> {
     let sealed = |what: &str, plain: &str| {
         keys.seal(&purpose(what, trip, position), plain.as_bytes()).map_err(|e| damaged(trip, &e.to_string()))
     };
-    let mut statement = db.prepare_cached("INSERT INTO parties VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?;
+    let mut statement = db.prepare_cached("INSERT INTO parties VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
     statement.execute(params![
         trip.as_str(),
         i64::try_from(position).unwrap_or(0),
         party.role.as_str(),
         sealed("phone", &party.phone.reveal())?,
-        lookup,
         integer(party.dial),
         sealed("pin", party.pin.reveal())?
     ])?;
