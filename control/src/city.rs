@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::number::PoolNumber;
 use crate::number::trunk::{BadProfile, TrunkProfile};
 
+/// The trunk of a proxy that has not been told a name.
+const USUAL_TRUNK: &str = "default";
+
 /// Longest that a trip may last, or be held afterwards: 30 days, in seconds.
 pub const LONGEST_SECONDS: u32 = 2_592_000;
 
@@ -35,7 +38,8 @@ pub struct CityPlan {
     /// Longest call, in seconds from its answer, when the trip does not say.
     #[serde(default = "one_hour")]
     pub max_seconds: u32,
-    /// How each trunk spells numbers, by the name that the proxy gives; the country's usual way for others.
+    /// How each trunk spells numbers, by the name that the proxy gives. Without a name, and on a trunk `default` that
+    /// is not here, the country's usual ways are read; on other trunks that are not here, international ones alone.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub trunks: BTreeMap<String, TrunkProfile>,
 }
@@ -101,9 +105,13 @@ impl CityPlan {
 
     /// How `trunk` spells numbers towards this city.
     pub fn profile(&self, trunk: Option<&str>) -> Result<TrunkProfile, BadProfile> {
-        match trunk.and_then(|name| self.trunks.get(name)) {
-            Some(profile) => Ok(profile.clone()),
-            None => TrunkProfile::of_country(&self.country),
+        if let Some(profile) = trunk.and_then(|name| self.trunks.get(name)) {
+            return Ok(profile.clone());
+        }
+        match trunk {
+            None | Some(USUAL_TRUNK) => TrunkProfile::of_country(&self.country),
+            // Who knows in which country that trunk is at home?
+            Some(_) => TrunkProfile::international_only(&self.country),
         }
     }
 }
@@ -131,5 +139,28 @@ mod tests {
         let endless = CityPlan { max_seconds: 0, ..plan };
         assert_eq!(endless.check().unwrap_err().to_string(), "max_seconds must be from 1 to 86400 seconds");
         assert!(serde_json::from_str::<CityPlan>(r#"{"country":"44","numbers":["2079460001"]}"#).is_err());
+    }
+
+    #[test]
+    fn a_trunk_that_is_not_known_spells_numbers_in_full() {
+        let plan: CityPlan = serde_json::from_str(
+            r#"{"country":"44","numbers":[],"trunks":{"home":{"country":"44","bare":"national"}}}"#,
+        )
+        .unwrap();
+        let number = crate::number::E164::parse("+447700900001").unwrap();
+        let reads = |trunk, text| plan.profile(trunk).unwrap().read(text) == Some(number.clone());
+        for (trunk, full, national, bare) in [
+            (None, true, true, false),
+            (Some("default"), true, true, false),
+            (Some("home"), true, true, true),
+            (Some("carrier-b"), true, false, false),
+        ] {
+            for text in ["+447700900001", "00447700900001", "+44 (0)7700 900001"] {
+                assert_eq!(reads(trunk, text), full, "{trunk:?} {text}");
+            }
+            assert_eq!(reads(trunk, "07700900001"), national, "{trunk:?}");
+            assert_eq!(reads(trunk, "7700900001"), bare, "{trunk:?}");
+            assert_eq!(reads(trunk, "447700900001"), trunk != Some("carrier-b") && trunk != Some("home"));
+        }
     }
 }

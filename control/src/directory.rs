@@ -53,7 +53,9 @@ impl Directory {
         self.cities.insert(name.clone(), Arc::new(plan));
     }
 
-    /// Takes a trip in, unless a later version of it is here already.
+    /// Takes a trip in, unless a later version of it is here already. A (pool number, party) that has passed to a
+    /// later trip stays with that one: versions are the store's, across all trips, and it hands a key on only after
+    /// the last change of the trip that had it.
     pub fn put_trip(&mut self, trip: Trip) -> Arc<Trip> {
         if let Some(known) = self.trips.get(&trip.id) {
             if known.version > trip.version {
@@ -64,7 +66,9 @@ impl Directory {
         let trip = Arc::new(trip);
         for (party, side) in trip.parties.iter().enumerate() {
             let number = self.numbers.entry(side.dial).or_default();
-            number.keys.insert(side.phone.clone(), Key { trip: Arc::clone(&trip), party });
+            if number.keys.get(&side.phone).is_none_or(|key| key.trip.version < trip.version) {
+                number.keys.insert(side.phone.clone(), Key { trip: Arc::clone(&trip), party });
+            }
         }
         self.by_end.insert((trip.life.held_until(), trip.id.clone()));
         self.trips.insert(trip.id.clone(), Arc::clone(&trip));
@@ -158,15 +162,15 @@ impl Directory {
         number.city.as_ref().or_else(|| number.keys.values().next().map(|key| &key.trip.city))
     }
 
-    /// Every way in which `trunk` may spell one of our numbers: as a city says for this trunk, else as is
-    /// usual in the cities' countries. Few and distinct.
+    /// Every way in which `trunk` may spell one of our numbers: as a city says for this trunk, else as
+    /// [`CityPlan::profile`] has it for a trunk that no city names. Few and distinct.
     pub fn profiles(&self, trunk: Option<&str>) -> Vec<TrunkProfile> {
         let named: Vec<TrunkProfile> = self
             .cities
             .values()
             .filter_map(|plan| trunk.and_then(|name| plan.trunks.get(name)).cloned())
             .collect();
-        let usual = || self.cities.values().filter_map(|plan| plan.profile(None).ok()).collect();
+        let usual = || self.cities.values().filter_map(|plan| plan.profile(trunk).ok()).collect();
         let mut profiles: Vec<TrunkProfile> = Vec::new();
         for profile in if named.is_empty() { usual() } else { named } {
             if !profiles.contains(&profile) {

@@ -84,6 +84,19 @@ fn a_key_that_passed_to_a_later_trip_outlives_the_earlier_one() {
 }
 
 #[test]
+fn a_key_that_passed_to_a_later_trip_stays_there() {
+    let mut directory = Directory::default();
+    directory.put_trip(trip("B", 3, (1, 1), (3, 2), NOW.plus(99)));
+    // The earlier one comes again, as an answer of the store that was under way.
+    directory.put_trip(trip("A", 1, (1, 1), (2, 2), NOW.plus(10)));
+    directory.put_trip(trip("A", 2, (1, 1), (2, 2), NOW.plus(20)));
+    assert_eq!(directory.key(ours(1), &phone(1), NOW).unwrap().trip.id.as_str(), "B");
+    assert_eq!(directory.key(ours(2), &phone(2), NOW).unwrap().trip.id.as_str(), "A");
+    directory.sweep(NOW.plus(50));
+    assert_eq!(directory.key(ours(1), &phone(1), NOW).unwrap().trip.id.as_str(), "B");
+}
+
+#[test]
 fn pages_follow_each_other() {
     let mut directory = Directory::default();
     for (n, id) in ["A", "B", "C", "D"].iter().enumerate() {

@@ -25,6 +25,8 @@ pub enum Bare {
     International,
     /// A number of the trunk's country: `612345678` in Spain.
     National,
+    /// Nothing, and with the national prefix nothing either: numbers come in full.
+    Nothing,
 }
 
 /// A profile as it is written: what is left out follows from the country.
@@ -124,6 +126,11 @@ impl TrunkProfile {
         Ok(Self { bare: Bare::National, ..Self::of_country(country)? })
     }
 
+    /// Numbers in full alone, after `+` or the country's international prefix: for a trunk that is not known.
+    pub fn international_only(country: &str) -> Result<Self, BadProfile> {
+        Ok(Self { bare: Bare::Nothing, ..Self::of_country(country)? })
+    }
+
     /// The country code.
     pub fn country(&self) -> &str {
         &self.country
@@ -138,6 +145,7 @@ impl TrunkProfile {
             return self.international(rest);
         }
         match (after(&self.national_prefix), self.bare) {
+            (_, Bare::Nothing) => None,
             (Some(rest), _) => self.national(rest),
             (None, Bare::National) => self.national(&plain),
             (None, Bare::International) => self.international(&plain),
@@ -265,9 +273,10 @@ mod tests {
         if !profile.national_prefix.is_empty() {
             all.push(format!("{}{national}", profile.national_prefix));
         }
-        all.push(match profile.bare {
-            Bare::International => format!("{country}{national}"),
-            Bare::National => national.to_owned(),
+        all.extend(match profile.bare {
+            Bare::International => Some(format!("{country}{national}")),
+            Bare::National => Some(national.to_owned()),
+            Bare::Nothing => None,
         });
         all
     }
