@@ -8,15 +8,16 @@ mod body;
 mod calls;
 mod cities;
 mod health;
+mod listen;
 mod problem;
 mod recordings;
 mod route;
+mod stream;
 mod trips;
 
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -24,16 +25,13 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::Response;
 use axum::routing::{get, post, put};
-use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 
 use crate::live::LiveCalls;
 use crate::masking::Masking;
 use crate::token::{Scope, Tokens};
+use listen::Bounds;
 use problem::Problem;
-
-/// How long requests in progress may take when the server stops.
-const FAREWELL: Duration = Duration::from_secs(3);
 
 /// What the routes work on.
 #[derive(Clone)]
@@ -94,29 +92,6 @@ async fn not_cached(mut response: Response) -> Response {
 }
 
 /// Serves until `stop` is ready, then lets requests in progress finish for a moment.
-pub async fn serve(
-    listener: TcpListener,
-    api: Api,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    // A proxy waits for each answer before it asks again: nothing is gained by holding small segments back.
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY");
-        }
-    });
-    let (stopped, stopping) = tokio::sync::oneshot::channel();
-    let server = axum::serve(listener, router(api)).with_graceful_shutdown(async move {
-        stop.await;
-        // Nobody listens when the server has ended by itself.
-        let _ = stopped.send(());
-    });
-    tokio::select! {
-        ended = server.into_future() => ended,
-        () = async {
-            // An error would mean that the server is gone, and then this branch is too.
-            let _ = stopping.await;
-            tokio::time::sleep(FAREWELL).await;
-        } => Ok(()),
-    }
+pub async fn serve(listener: TcpListener, api: Api, stop: impl Future<Output = ()>) {
+    listen::serve(listener, router(api), Bounds::default(), stop).await;
 }

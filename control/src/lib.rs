@@ -26,3 +26,4 @@ pub mod settings;
 pub mod store;
 pub mod token;
 pub mod trip;
+pub mod vital;

@@ -21,6 +21,7 @@ use control::settings::ControlSettings;
 use control::store::Store;
 use control::store::sqlite::Sqlite;
 use control::token::Tokens;
+use control::vital::Vital;
 use relay::settings::{File, Section};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -62,9 +63,11 @@ async fn run(state: &Path, settings: ControlSettings) -> Result<()> {
     let keys = Arc::new(Keys::open_or_make(state)?);
     let tokens = Arc::new(Tokens::open_or_make(state)?);
     let database = state.join(DATABASE);
-    let store: Arc<dyn Store> = Arc::new(
-        Sqlite::open(&database, Arc::clone(&keys)).with_context(|| format!("open {}", database.display()))?,
-    );
+    let mut store =
+        Sqlite::open(&database, Arc::clone(&keys)).with_context(|| format!("open {}", database.display()))?;
+    let mut vital = Vital::default();
+    vital.run("the store's thread", store.ended());
+    let store: Arc<dyn Store> = Arc::new(store);
     let book = RouteBook::open(state, Arc::clone(&keys), Moment::now())
         .with_context(|| format!("open routes.journal in {}", state.display()))?;
     let masking = Arc::new(
@@ -72,7 +75,7 @@ async fn run(state: &Path, settings: ControlSettings) -> Result<()> {
             .await
             .with_context(|| format!("load trips from {}", database.display()))?,
     );
-    let live = start_calls(state, &settings, &masking).await?;
+    let live = start_calls(state, &settings, &masking, &mut vital).await?;
     let listener = TcpListener::bind(settings.http)
         .await
         .with_context(|| format!("serve HTTP on {} (control.http in pop.toml)", settings.http))?;
@@ -84,9 +87,11 @@ async fn run(state: &Path, settings: ControlSettings) -> Result<()> {
         body_limit: usize::try_from(settings.http_body_limit)?,
     };
     tracing::info!(http = %settings.http, ng = %settings.ng, state = %state.display(), "control serves");
-    let sweeper = tokio::spawn(sweep(masking));
-    http::serve(listener, api, stopped()?).await.context("HTTP server")?;
-    sweeper.abort();
+    vital.run("the sweep of trips", sweep(masking));
+    tokio::select! {
+        () = http::serve(listener, api, stopped()?) => {}
+        ended = vital.ended() => return Err(ended.into()),
+    }
     tracing::info!("control stops; calls go on in the relay");
     Ok(())
 }
@@ -96,14 +101,15 @@ async fn start_calls(
     state: &Path,
     settings: &ControlSettings,
     masking: &Arc<Masking>,
+    vital: &mut Vital,
 ) -> Result<Arc<dyn LiveCalls>> {
     let (keys, book, store) = (masking.keys(), masking.book(), masking.store());
     let calls = Calls::new(settings, Arc::clone(keys), Arc::clone(book), Arc::clone(store));
     let server = Server::bind(settings, Arc::clone(&calls))
         .await
         .with_context(|| format!("answer NG on {} (control.ng in pop.toml)", settings.ng))?;
-    tokio::spawn(Arc::clone(&calls).attach(state.join("run/relay.sock")));
-    tokio::spawn(server.run());
+    vital.run("the connection to the relay", Arc::clone(&calls).attach(state.join("run/relay.sock")));
+    vital.run("the NG server", server.run());
     Ok(calls)
 }
 

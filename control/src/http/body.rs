@@ -1,5 +1,7 @@
 //! JSON in and out. Mistakes in a body become problems that do not repeat it.
 
+use std::time::Duration;
+
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -9,6 +11,9 @@ use serde::de::DeserializeOwned;
 
 use super::problem::Problem;
 
+/// How long a body may take to arrive.
+const BODY_TIME: Duration = Duration::from_secs(10);
+
 /// A JSON body, whatever its content type says.
 pub(super) struct Json<T>(pub T);
 
@@ -16,13 +21,18 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let late = |_| {
+            let detail = "the body did not arrive in time";
+            Problem::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", detail)
+        };
         let body =
-            Bytes::from_request(request, state).await.map_err(|rejection| match rejection.status() {
-                StatusCode::PAYLOAD_TOO_LARGE => {
-                    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the body is too large")
-                }
-                _ => Problem::invalid("the body did not arrive"),
-            })?;
+            tokio::time::timeout(BODY_TIME, Bytes::from_request(request, state)).await.map_err(late)?;
+        let body = body.map_err(|rejection| match rejection.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => {
+                Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the body is too large")
+            }
+            _ => Problem::invalid("the body did not arrive"),
+        })?;
         Ok(Self(serde_json::from_slice(&body)?))
     }
 }
@@ -40,4 +50,39 @@ pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response {
 pub(super) fn json_text(status: StatusCode, text: Vec<u8>) -> Response {
     let kind = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
     (status, kind, text).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use axum::body::Body;
+    use hyper::body::Frame;
+
+    use super::*;
+
+    /// A body that never comes.
+    struct Never;
+
+    impl hyper::body::Body for Never {
+        type Data = Bytes;
+        type Error = std::io::Error;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<std::io::Result<Frame<Bytes>>>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_does_not_come_is_not_waited_for() {
+        let request = Request::new(Body::new(Never));
+        let began = tokio::time::Instant::now();
+        let problem = Json::<serde_json::Value>::from_request(request, &()).await.err().unwrap();
+        assert_eq!(problem.into_response().status(), StatusCode::REQUEST_TIMEOUT);
+        assert_eq!(began.elapsed(), BODY_TIME);
+    }
 }

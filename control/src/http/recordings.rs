@@ -1,7 +1,8 @@
 //! `/v1/recordings`: for the dispute desk. What is archived is read from disk, the rest from the store.
 
 use std::collections::HashSet;
-use std::io::ErrorKind;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
 use std::path::{Path as FilePath, PathBuf};
 
 use axum::extract::rejection::QueryRejection;
@@ -16,6 +17,7 @@ use uuid::Uuid;
 use super::Api;
 use super::body::{json, json_text};
 use super::problem::Problem;
+use super::stream;
 use crate::moment::Moment;
 use crate::name::TripId;
 use crate::store::RecordingEntry;
@@ -84,11 +86,11 @@ pub(super) async fn read(State(api): State<Api>, Path(id): Path<String>) -> Resu
 pub(super) async fn audio(State(api): State<Api>, Path(id): Path<String>) -> Result<Response, Problem> {
     let id = id.parse().map_err(|_| unknown())?;
     // The manifest is written last: audio without it is not finished.
-    if content(&api, id, archive::MANIFEST).await?.is_some()
-        && let Some(audio) = content(&api, id, archive::AUDIO).await?
+    if opened(&api, id, archive::MANIFEST).await?.is_some()
+        && let Some((audio, length)) = opened(&api, id, archive::AUDIO).await?
     {
         let kind = [(header::CONTENT_TYPE, HeaderValue::from_static("audio/ogg"))];
-        return Ok((StatusCode::OK, kind, audio).into_response());
+        return Ok((StatusCode::OK, kind, stream::body(audio, length)).into_response());
     }
     let stage = match unfinished(&api, id).await?.state {
         Stage::Recording => "the call is still in progress",
@@ -103,18 +105,33 @@ async fn unfinished(api: &Api, id: Uuid) -> Result<Listed, Problem> {
     Ok(listed(&api.state, &live, entry))
 }
 
-/// A file of an archive; none when it is not there.
+/// What is in a file of an archive; none when it is not there.
 async fn content(api: &Api, id: Uuid, name: &'static str) -> Result<Option<Vec<u8>>, Problem> {
+    let Some((mut file, _)) = opened(api, id, name).await? else { return Ok(None) };
+    let mut content = Vec::new();
+    let read = blocking(move || file.read_to_end(&mut content).map(|_| content)).await?;
+    read.map(Some).map_err(|error| unreadable(&error, id, name))
+}
+
+/// A file of an archive and its length in bytes; none when it is not there.
+async fn opened(api: &Api, id: Uuid, name: &'static str) -> Result<Option<(File, u64)>, Problem> {
     let Some(path) = file(&api.state, id, name) else { return Ok(None) };
-    match blocking(move || std::fs::read(path)).await? {
-        Ok(content) => Ok(Some(content)),
+    let open = move || -> std::io::Result<_> {
+        let file = File::open(path)?;
+        let length = file.metadata()?.len();
+        Ok((file, length))
+    };
+    match blocking(open).await? {
+        Ok(file) => Ok(Some(file)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => {
-            tracing::error!(%error, recording = %id, "{name} cannot be read");
-            let detail = "the archive cannot be read; the reason is in control's log";
-            Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "archive_unreadable", detail))
-        }
+        Err(error) => Err(unreadable(&error, id, name)),
     }
+}
+
+fn unreadable(error: &std::io::Error, id: Uuid, name: &str) -> Problem {
+    tracing::error!(%error, recording = %id, "{name} cannot be read");
+    let detail = "the archive cannot be read; the reason is in control's log";
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "archive_unreadable", detail)
 }
 
 /// Where a file of an archive lies. None for an id that is no recording's.

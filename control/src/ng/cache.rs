@@ -5,8 +5,9 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use bytes::Bytes;
 
 /// How long a generation lasts.
 pub const GENERATION: Duration = Duration::from_secs(30);
@@ -33,7 +34,7 @@ pub enum Known {
     /// The same is being run: its reply will be sent for this one too.
     Running,
     /// It was run before: send this again.
-    Replied(Arc<[u8]>),
+    Replied(Bytes),
 }
 
 /// The cache.
@@ -47,7 +48,7 @@ pub struct Cache {
 
 #[derive(Default)]
 struct Generation {
-    replies: HashMap<Key, Arc<[u8]>>,
+    replies: HashMap<Key, Bytes>,
     bytes: usize,
 }
 
@@ -56,7 +57,7 @@ impl Cache {
     pub fn begin(&mut self, key: &Key, now: Instant) -> Known {
         self.turn(now);
         if let Some(reply) = self.newer.replies.get(key).or_else(|| self.older.replies.get(key)) {
-            return Known::Replied(Arc::clone(reply));
+            return Known::Replied(reply.clone());
         }
         if let Some(waiting) = self.running.get_mut(key) {
             *waiting = waiting.saturating_add(1);
@@ -68,7 +69,7 @@ impl Cache {
 
     /// Keeps the reply to a request that was [`Known::New`]; returns how many duplicates came meanwhile and
     /// must get it too.
-    pub fn finish(&mut self, key: Key, reply: Arc<[u8]>, now: Instant) -> u32 {
+    pub fn finish(&mut self, key: Key, reply: Bytes, now: Instant) -> u32 {
         self.turn(now);
         let waiting = self.running.remove(&key).unwrap_or(0);
         self.newer.bytes += reply.len() + key.cookie.len();
@@ -98,10 +99,10 @@ mod tests {
     fn a_duplicate_gets_the_first_reply_for_thirty_to_sixty_seconds() {
         let (mut cache, start) = (Cache::default(), Instant::now());
         assert_eq!(cache.begin(&key(1, "a"), start), Known::New);
-        assert_eq!(cache.finish(key(1, "a"), Arc::from(&b"x"[..]), start + Duration::from_secs(1)), 0);
+        assert_eq!(cache.finish(key(1, "a"), Bytes::from_static(b"x"), start + Duration::from_secs(1)), 0);
         for seconds in [1, 29, 31, 59] {
             let known = cache.begin(&key(1, "a"), start + Duration::from_secs(seconds));
-            assert_eq!(known, Known::Replied(Arc::from(&b"x"[..])), "after {seconds} s");
+            assert_eq!(known, Known::Replied(Bytes::from_static(b"x")), "after {seconds} s");
         }
         assert_eq!(cache.begin(&key(1, "a"), start + Duration::from_secs(90)), Known::New);
     }
@@ -120,7 +121,7 @@ mod tests {
         let late = now + GENERATION * 3;
         assert_eq!(cache.begin(&key(1, "a"), now), Known::Running);
         assert_eq!(cache.begin(&key(1, "a"), late), Known::Running);
-        assert_eq!(cache.finish(key(1, "a"), Arc::from(&b"x"[..]), late), 2);
+        assert_eq!(cache.finish(key(1, "a"), Bytes::from_static(b"x"), late), 2);
     }
 
     #[test]
@@ -129,7 +130,7 @@ mod tests {
         for n in 0..3 * MOST_REPLIES {
             let key = key(1, &n.to_string());
             assert_eq!(cache.begin(&key, now), Known::New);
-            cache.finish(key, Arc::from(&b"x"[..]), now);
+            cache.finish(key, Bytes::from_static(b"x"), now);
         }
         assert!(cache.newer.replies.len() <= MOST_REPLIES && cache.older.replies.len() <= MOST_REPLIES);
         assert!(cache.running.is_empty());

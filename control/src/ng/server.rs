@@ -10,6 +10,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use bytes::Bytes;
 use tokio::net::UdpSocket;
 use tokio::sync::Semaphore;
 
@@ -88,10 +89,10 @@ impl Server {
         let known = lock(&self.cache).begin(&key, Instant::now());
         match known {
             Known::New => {
-                let (server, body) = (Arc::clone(self), body.to_vec());
+                let (server, body) = (Arc::clone(self), Bytes::copy_from_slice(body));
                 tokio::spawn(async move {
-                    let reply: Arc<[u8]> = server.reply(&key.cookie, &body).await.into();
-                    let waiting = lock(&server.cache).finish(key, Arc::clone(&reply), Instant::now());
+                    let reply = Bytes::from(server.reply(&key.cookie, &body).await);
+                    let waiting = lock(&server.cache).finish(key, reply.clone(), Instant::now());
                     for _ in 0..=waiting {
                         server.send(&reply, source).await;
                     }

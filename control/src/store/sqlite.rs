@@ -42,6 +42,7 @@ type Reply = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 pub struct Sqlite {
     work: SyncSender<Work>,
     keys: Arc<Keys>,
+    ended: Option<oneshot::Receiver<()>>,
 }
 
 impl From<rusqlite::Error> for StoreError {
@@ -66,11 +67,27 @@ impl Sqlite {
         connection.busy_timeout(Duration::from_secs(5))?;
         schema::prepare(&mut connection)?;
         let (work, queue) = sync_channel(WAITING);
+        let (alive, ended) = oneshot::channel();
         std::thread::Builder::new()
             .name("store".into())
-            .spawn(move || serve(&mut connection, &queue))
+            .spawn(move || {
+                // Gone with the thread, however that ends.
+                let _alive: oneshot::Sender<()> = alive;
+                serve(&mut connection, &queue);
+            })
             .map_err(failed)?;
-        Ok(Self { work, keys })
+        Ok(Self { work, keys, ended: Some(ended) })
+    }
+
+    /// Ready when the store's thread has ended: nothing is kept any more. To be asked once.
+    pub fn ended(&mut self) -> impl Future<Output = ()> + Send + 'static {
+        let ended = self.ended.take();
+        async move {
+            match ended {
+                Some(ended) => drop(ended.await),
+                None => std::future::pending().await,
+            }
+        }
     }
 
     /// Runs `job` on the store's thread; its answer comes when its batch is committed.

@@ -112,7 +112,7 @@ impl Server {
                 let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
                 tell.send(listener.local_addr().unwrap()).unwrap();
                 let api = Api { masking, live: Arc::new(calls), tokens, state, body_limit: 4096 };
-                serve(listener, api, async { drop(stopped.await) }).await.unwrap();
+                serve(listener, api, async { drop(stopped.await) }).await;
             });
         });
         Self { address: told.recv().unwrap(), folder, store: kept, stop: Some(stop), thread: Some(thread) }

@@ -385,3 +385,13 @@ fn a_transaction_that_sqlite_rolled_back_takes_its_batch_along() {
     assert!(wait(store.load(NOW)).unwrap().trips.is_empty(), "nothing that was refused is kept");
     assert!(wait(store.create_trip(order("T-2", 3, 4, NOW, (100, 0, 0)), NOW)).is_ok());
 }
+
+#[test]
+fn a_store_whose_thread_panics_says_so() {
+    let mut store = Place::new().open();
+    let ended = store.ended();
+    let failed = wait(store.run(|_, _| -> Result<(), StoreError> { panic!("a test's panic") }));
+    assert!(matches!(failed, Err(StoreError::Silent)));
+    wait(Box::pin(ended));
+    assert!(matches!(wait(store.ping()), Err(StoreError::Silent)));
+}
