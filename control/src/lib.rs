@@ -6,6 +6,10 @@
 //! (what was decided for a SIP Call-ID) and [`live::LiveCalls`] (what is going on now).
 
 #![forbid(unsafe_code)]
+#![allow(
+    rustdoc::private_intra_doc_links,
+    reason = "documentation is for who works here: built with private items"
+)]
 
 pub mod call;
 pub mod city;

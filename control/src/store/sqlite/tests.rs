@@ -373,7 +373,10 @@ fn a_transaction_that_sqlite_rolled_back_takes_its_batch_along() {
     let go = Arc::new(std::sync::Barrier::new(2));
     let waits = Arc::clone(&go);
     // Holds the thread, so that the next three share a transaction.
-    let held = store.run(move |_, _| Ok::<_, StoreError>(drop(waits.wait())));
+    let held = store.run(move |_, _| {
+        waits.wait();
+        Ok::<_, StoreError>(())
+    });
     std::thread::sleep(Duration::from_millis(50));
     let before = store.create_trip(order("T-1", 1, 2, NOW, (100, 0, 0)), NOW);
     let fails = store.run(|db, _| db.execute_batch("ROLLBACK").map_err(StoreError::from));
