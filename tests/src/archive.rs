@@ -33,6 +33,10 @@ impl Archive {
         let mut found = Vec::new();
         for path in files(&pop.state().join("archive")) {
             let folder = path.parent().expect("folder").to_owned();
+            // The recorder writes in a hidden folder, and renames it when all is there.
+            if folder.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".")) {
+                continue;
+            }
             let manifest = std::fs::read(&path).ok().and_then(|m| serde_json::from_slice(&m).ok());
             if path.ends_with("manifest.json") && folder.join("audio.opus").is_file() {
                 found.extend(manifest.map(|manifest| Self { folder, manifest }));

@@ -78,7 +78,8 @@ impl Process {
     /// Kills it as a crash would: SIGKILL, no chance to clean up.
     pub fn kill(&mut self) {
         self.signal(Signal::KILL);
-        self.finish(seconds(5));
+        // A thread of low priority must get the CPU once more to die of it.
+        self.finish(seconds(20));
     }
 
     /// Asks it to end, and waits.
