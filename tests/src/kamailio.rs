@@ -60,6 +60,13 @@ impl Kamailio {
     }
 }
 
+impl Drop for Kamailio {
+    /// Its main process waits for the others; killed with them, it would leave that to init, which may not do it.
+    fn drop(&mut self) {
+        self.process.ask_to_end(seconds(3));
+    }
+}
+
 /// Whether the proxy at `address` answers.
 fn answers(address: SocketAddr) -> bool {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("socket");

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
@@ -87,6 +87,15 @@ impl Process {
     pub fn stop(&mut self) -> ExitStatus {
         self.signal(Signal::TERM);
         self.finish(seconds(10))
+    }
+
+    /// Asks it to end, waits as long as `limit`, and leaves it at that: for what has children to wait for.
+    pub fn ask_to_end(&mut self, limit: Duration) {
+        self.signal(Signal::TERM);
+        let end = Instant::now() + limit;
+        while self.ended().is_none() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     fn signal(&mut self, signal: Signal) {
