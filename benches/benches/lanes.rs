@@ -14,16 +14,15 @@
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use relay::lane::Lane;
 
 #[path = "../../relay/tests/two_phones/rig.rs"]
 mod rig;
 
-use rig::{PACKET, Rig};
+use rig::{Clean, PACKET, Rig};
 
 const BATCH: u16 = 64;
 
-fn lane<L: Lane>(bench: &mut Criterion, name: &str, mut rig: Rig<L>) {
+fn lane<L: Clean>(bench: &mut Criterion, name: &str, mut rig: Rig<L>) {
     rig.exchange(BATCH);
     let mut group = bench.benchmark_group("forward a packet");
     group.throughput(Throughput::Elements(1));

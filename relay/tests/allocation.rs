@@ -13,8 +13,7 @@ use std::cell::Cell;
 #[path = "two_phones/rig.rs"]
 mod rig;
 
-use relay::lane::Lane;
-use rig::Rig;
+use rig::{Clean, Rig};
 
 /// Counts what the testing thread allocates while it is asked to.
 struct Counting;
@@ -40,7 +39,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-fn no_allocation<L: Lane>(mut rig: Rig<L>) {
+fn no_allocation<L: Clean>(mut rig: Rig<L>) {
     const BATCH: u16 = 50;
     // The first packets may still set things up.
     rig.exchange(BATCH);

@@ -21,8 +21,22 @@ const SLOTS: u32 = 16;
 /// RTP header and a payload of 160 bytes, as G.711 has.
 pub const PACKET: usize = 172;
 
-/// A call between two phones through one lane.
-pub struct Rig<L: Lane> {
+/// What a lane must be able to say of itself when a test is over.
+pub trait Clean: Lane {
+    /// Panics when something of the lane was lost.
+    fn check(&mut self) {}
+}
+
+impl Clean for Mmsg {}
+
+impl Clean for Uring {
+    fn check(&mut self) {
+        assert_eq!(self.settle().unwrap(), 0, "every buffer is back with the kernel");
+    }
+}
+
+/// A call between two phones through one lane. The lane is checked when it is dropped.
+pub struct Rig<L: Clean> {
     pub engine: Engine,
     /// Caller's and callee's RTP sockets.
     pub phones: [UdpSocket; 2],
@@ -80,7 +94,15 @@ pub fn media(phone: &UdpSocket) -> LegMedia {
     }
 }
 
-impl<L: Lane> Rig<L> {
+impl<L: Clean> Drop for Rig<L> {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.lane.check();
+        }
+    }
+}
+
+impl<L: Clean> Rig<L> {
     pub fn new(mut lane: Box<L>, wake: OwnedFd, label: Option<&[u8]>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("tap.sock");
