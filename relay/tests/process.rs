@@ -241,6 +241,26 @@ async fn calls_outlive_their_control_and_the_next_one_finds_them() {
 }
 
 #[tokio::test]
+async fn a_relay_that_hangs_is_given_up_and_found_again() {
+    let relay = Relay::start("auto", 27_700, 40);
+    let (client, mut events) = relay.connect().await;
+    let phones = [phone(), phone()];
+    opened(&client, open(vec![Stream { legs: phones.each_ref().map(media) }], None)).await;
+    let signal = |signal| {
+        rustix::process::kill_process(rustix::process::Pid::from_child(&relay.child), signal).unwrap();
+    };
+    signal(rustix::process::Signal::STOP);
+    let error = client.ask(Request::Stats).await.unwrap_err().to_string();
+    assert!(error.contains("does not answer"), "{error}");
+    while events.recv().await.is_some() {}
+    assert!(matches!(client.ask(Request::Stats).await, Err(ClientError::Gone(_))));
+    drop(client);
+    signal(rustix::process::Signal::CONT);
+    let (client, _events) = relay.connect().await;
+    assert_eq!(stats(&client).await.calls, 1, "the call is still there");
+}
+
+#[tokio::test]
 async fn a_second_control_and_alien_messages_are_refused_and_calls_go_on() {
     let relay = Relay::start("auto", 27_300, 40);
     let phones = [phone(), phone()];
