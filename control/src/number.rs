@@ -1,7 +1,11 @@
 //! Telephone numbers: a party's own ([`E164`], which does not print) and ours ([`PoolNumber`], which does).
 
 pub mod address;
+mod countries;
+mod quirks;
+pub mod tariff;
 pub mod trunk;
+pub mod verstat;
 
 use std::fmt;
 
@@ -26,9 +30,30 @@ impl E164 {
         digits(text).map(Self)
     }
 
+    /// The number under which this handset is looked up, whatever form a carrier or a business wrote: without the
+    /// access codes that Mexico, Argentina and others have or had, and without a national 0 after the country code.
+    /// For keys alone: what is dialled, shown and compared is the number as it is written.
+    #[must_use]
+    pub fn handset(&self) -> Self {
+        let digits = Zeroizing::new(self.0.to_string());
+        quirks::handset(&digits).and_then(|form| form.parse().ok()).map_or_else(|| self.clone(), Self)
+    }
+
     /// The whole number, `+` and digits. Every caller of this method is a place where a number may leak.
     pub fn reveal(&self) -> Zeroizing<String> {
         Zeroizing::new(format!("+{}", self.0))
+    }
+
+    /// The whole number as an integer (fits in 50 bits), for sealing.
+    pub const fn reveal_integer(&self) -> u64 {
+        self.0
+    }
+}
+
+impl TryFrom<u64> for E164 {
+    type Error = NotE164;
+    fn try_from(value: u64) -> Result<Self, NotE164> {
+        PoolNumber::try_from(value).map(|number| Self(number.0))
     }
 }
 

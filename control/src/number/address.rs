@@ -7,18 +7,55 @@ use zeroize::Zeroizing;
 use super::E164;
 use super::trunk::TrunkProfile;
 
-/// Users that say that there is no number, in lower case. RFC 3323 section 4.1.1.3 and what trunks send.
-const WITHHELD: [&str; 10] = [
+/// Users that say that there is no number, in lower case and without spaces, `-`, `_`, `.`, `/`. RFC 3323 section 4.1.1.3,
+/// 3GPP TS 29.163 (the causes for which ISUP has no number), and what trunks send.
+const WITHHELD: [&str; 37] = [
     "",
     "anonymous",
-    "restricted",
-    "unavailable",
-    "unknown",
-    "private",
-    "withheld",
+    "anonymouscaller",
+    "anonym",
+    "anonyme",
+    "anonimo",
     "blocked",
+    "blockedcallerid",
+    "calleridblocked",
+    "calleridrestricted",
+    "calleridunavailable",
+    "coinlinepayphone",
+    "hidden",
+    "interactionwithotherservice",
     "invalid",
     "nobody",
+    "nocallerid",
+    "none",
+    "nonumber",
+    "notavailable",
+    "null",
+    "numberwithheld",
+    "outofarea",
+    "payphone",
+    "private",
+    "privatecaller",
+    "privatenumber",
+    "privado",
+    "restricted",
+    "restrictedbynetwork",
+    "unavailable",
+    "undefined",
+    "unknown",
+    "unknowncaller",
+    "unknownnumber",
+    "withheld",
+    "withheldnumber",
+];
+
+/// The same words keyed in on a telephone, as North American carriers send them: none is a number of the
+/// country that its first digits name.
+const KEYED: [&str; 4] = [
+    "+266696687",   // anonymous
+    "+7378742833",  // restricted
+    "+86282452253", // unavailable
+    "+2562533",     // blocked
 ];
 
 /// What an address says about its number.
@@ -36,6 +73,8 @@ pub enum Spelled {
 struct Parts<'a> {
     user: &'a str,
     host: &'a str,
+    /// What stands between host and headers.
+    parameters: &'a str,
 }
 
 /// Reads the number of `address`: `sip:+44…@host;user=phone`, `"x" <sip:…>;tag=…`, `tel:…`, or digits alone.
@@ -44,8 +83,7 @@ pub fn read(address: &str, profile: &TrunkProfile) -> Spelled {
     let Some(user) = percent_decoded(parts.user) else { return Spelled::Other };
     let mut pieces = user.split(';');
     let number = pieces.next().unwrap_or_default().trim();
-    let withheld = WITHHELD.iter().any(|word| number.eq_ignore_ascii_case(word));
-    if withheld || parts.host.eq_ignore_ascii_case("anonymous.invalid") {
+    if is_withheld(number) || is_nowhere(parts.host) {
         return Spelled::Absent;
     }
     // RFC 3966 section 5.1.5: a local number says what it is local to.
@@ -56,6 +94,39 @@ pub fn read(address: &str, profile: &TrunkProfile) -> Spelled {
         None => profile.read(number),
     };
     read.map_or(Spelled::Other, Spelled::Number)
+}
+
+/// The parameters of `address`, `name=value` or `name`: those of its user part (RFC 3966 section 3) and those of the URI. None
+/// of what stands outside the URI.
+pub(super) fn parameters(address: &str) -> Vec<String> {
+    let Some(parts) = parts(address) else { return Vec::new() };
+    let of_user = parts.user.split(';').skip(1);
+    let of_uri = parts.parameters.split(';');
+    of_user
+        .chain(of_uri)
+        .filter_map(|text| percent_decoded(text).map(|text| text.to_string()))
+        .filter(|text| !text.is_empty())
+        .collect()
+}
+
+/// Whether a user says that there is no number: in words, with a lone `+`, with noughts, or with words keyed in.
+fn is_withheld(user: &str) -> bool {
+    let word: String = user
+        .chars()
+        .filter(|c| !matches!(c, ' ' | '-' | '_' | '.' | '/'))
+        .map(|c| c.to_ascii_lowercase())
+        .collect();
+    WITHHELD.contains(&word.as_str())
+        || KEYED.contains(&word.as_str())
+        || word.strip_prefix('+').unwrap_or(&word).bytes().all(|b| b == b'0')
+}
+
+/// A host under the name that never exists (RFC 6761 section 6.4): RFC 3323's `anonymous.invalid`, TS 29.163's
+/// `unknown.invalid`.
+fn is_nowhere(host: &str) -> bool {
+    let name = host.split(':').next().unwrap_or_default();
+    let name = name.strip_suffix('.').unwrap_or(name);
+    name.rsplit('.').next().is_some_and(|top| top.eq_ignore_ascii_case("invalid"))
 }
 
 /// The host and port of a SIP address, when it is one that may be repeated towards others:
@@ -83,17 +154,19 @@ fn parts(address: &str) -> Option<Parts<'_>> {
         _ => (None, uri),
     };
     if scheme.is_some_and(|s| s.eq_ignore_ascii_case("tel")) {
-        return Some(Parts { user: rest, host: "" });
+        return Some(Parts { user: rest, host: "", parameters: "" });
     }
     match rest.split_once('@') {
         Some((user, host)) => {
             // A password (RFC 3261 section 19.1.1) is no part of the number.
             let user = user.split(':').next().unwrap_or_default();
-            Some(Parts { user, host: host.split([';', '?', '>']).next().unwrap_or_default() })
+            let host = host.split(['?', '>']).next().unwrap_or_default();
+            let (host, parameters) = host.split_once(';').unwrap_or((host, ""));
+            Some(Parts { user, host, parameters })
         }
         // `sip:host` names no user; digits without a scheme are a user alone.
         None if scheme.is_some() => None,
-        None => Some(Parts { user: rest, host: "" }),
+        None => Some(Parts { user: rest, host: "", parameters: "" }),
     }
 }
 
@@ -181,11 +254,26 @@ mod tests {
             "sip:@host",
             "\"unclosed",
             "<sip:+447700900001@host",
+            "sip:unavailable@unknown.invalid",
+            "sip:+447700900001@Anonymous.Invalid.:5060",
+            "sip:%61nonymous@host",
+            "sip:Not-Available@host",
+            "\"Private\" <sip:private%20number@host>",
+            "Coin line/payphone",
+            "tel:OUT_OF_AREA",
+            // A name is no number, even when it looks like one.
+            "\"+447700900001\"",
+            "\"+447700900001\" <sip:anonymous@anonymous.invalid>",
+            "+447700900001 <sip:Restricted@host>",
+            "sip:+@host",
+            "sip:0000000000@host",
+            "tel:+000-0000",
+            "sip:+266696687@host",
         ] {
             assert_eq!(read(address, &british()), Spelled::Absent, "{address}");
         }
         for address in
-            ["sip:alice@host", "mailto:a@b", "sip:%zz@host", "tel:911", "tel:7700;phone-context=+0"]
+            ["sip:alice@host", "mailto:a@b", "sip:%zz@host", "tel:911", "tel:7700;phone-context=+0", "sip:Al Private@host"]
         {
             assert_eq!(read(address, &british()), Spelled::Other, "{address}");
         }
