@@ -72,6 +72,11 @@ names! {
     City, "a city name", "1 to 32 characters of a-z 0-9 _ -, beginning with a letter",
         |t| fits(t, 32, |c| c.is_ascii_lowercase(),
                  |c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-".contains(c));
+    /// Whose token it is (`backend-2`): 1 to 64 of `A-Z a-z 0-9 . _ -`, never five digits in a row.
+    TokenName, "a token's name",
+        "1 to 64 characters of A-Z a-z 0-9 . _ -, beginning with a letter or digit, without five digits in a row",
+        |t| fits(t, 64, |c| c.is_ascii_alphanumeric(), |c| c.is_ascii_alphanumeric() || "._-".contains(c))
+            && !t.as_bytes().windows(5).any(|five| five.iter().all(u8::is_ascii_digit));
 }
 
 fn fits(text: &str, longest: usize, first: fn(char) -> bool, rest: fn(char) -> bool) -> bool {
@@ -92,5 +97,9 @@ mod tests {
         assert!(Role::new("driver447700900001").is_err());
         assert!(City::new("london").is_ok());
         assert!(City::new("London").is_err());
+        assert!(TokenName::new("backend-2.london_2026-11").is_ok());
+        for bad in ["447700900001", "b12345", "a b", "-a", ""] {
+            assert!(TokenName::new(bad).is_err(), "{bad}");
+        }
     }
 }

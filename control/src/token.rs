@@ -1,21 +1,33 @@
-//! Bearer tokens: one per scope, in `STATE/tokens/{business,proxy,dispute,operator}` (0600), made at first start.
+//! Bearer tokens: who may call which routes of the HTTP API.
 //!
-//! Only a token's SHA-256 is kept in memory. A token opens its own scope's routes and no other.
+//! A token is 256 random bits in hexadecimal digits. What is kept of it, in memory and in the store, is its SHA-256
+//! and what it is for ([`TokenEntry`]); it is shown once, when it is made. [`Tokens`] holds those in force and changes
+//! them; a change takes effect at once.
+//!
+//! The first token of each scope reaches the operator as a file, `STATE/tokens/{business,proxy,dispute,operator}`
+//! (0600): at start, a scope that has no token in force takes up the token in its file, or makes one and writes the
+//! file. From then on the store decides and the file may be removed. The other tokens are made, rotated and deleted
+//! over `/v1/tokens`; a rotation rewrites the file if that holds the token, a deletion removes it.
+
+mod file;
+mod keeper;
 
 use std::fmt;
-use std::fs;
-use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::Path;
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConstantTimeEq};
-use zeroize::Zeroizing;
+use uuid::Uuid;
 
-use crate::secret::{random_hex, write_private};
+pub use keeper::{Bearer, NewToken, TokenChangeError, Tokens};
+
+use crate::moment::Moment;
+use crate::name::TokenName;
+use crate::store::StoreError;
 
 /// What a token is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Scope {
     /// The business back end: trips.
     Business,
@@ -23,7 +35,7 @@ pub enum Scope {
     Proxy,
     /// The dispute desk: recordings.
     Dispute,
-    /// The operator: cities and calls.
+    /// The operator: cities, calls and tokens.
     Operator,
 }
 
@@ -40,9 +52,92 @@ impl Scope {
             Self::Operator => "operator",
         }
     }
+
+    /// The scope of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scope| scope.as_str() == name)
+    }
 }
 
-/// Why tokens cannot be read or made.
+/// SHA-256 of a token. It needs no salt and no slow hash: what is hashed is random, and cannot be enumerated.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct TokenHash([u8; 32]);
+
+impl TokenHash {
+    /// The hash of what a client presents.
+    pub fn of(token: &str) -> Self {
+        Self(Sha256::digest(token.as_bytes()).into())
+    }
+
+    /// A hash as the store keeps it.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// For the store.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// Whether they are the same, in the same time for all.
+    fn same(&self, other: &Self) -> Choice {
+        self.0.ct_eq(&other.0)
+    }
+}
+
+impl fmt::Debug for TokenHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenHash(…)")
+    }
+}
+
+/// What may be told about a token: `GET /v1/tokens` gives these.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TokenFacts {
+    /// Stays the same when the token is rotated (UUID v7).
+    pub id: Uuid,
+    /// Which routes it opens.
+    pub scope: Scope,
+    /// Whose it is.
+    pub name: TokenName,
+    /// When it was made first.
+    pub created_at: Moment,
+    /// From when on it opens nothing.
+    pub expires_at: Option<Moment>,
+    /// When a request last came with it; up to a sweep's time older in the store than in memory.
+    pub last_used_at: Option<Moment>,
+    /// Its own pace; without one `control.http_rate` holds.
+    pub requests_per_second: Option<u32>,
+    /// Until when the token from before the last rotation opens the same routes.
+    pub former_until: Option<Moment>,
+}
+
+/// A token as the store keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenEntry {
+    /// What may be told.
+    pub facts: TokenFacts,
+    /// The token's hash.
+    pub hash: TokenHash,
+    /// The hash from before the last rotation; counts until `former_until`.
+    pub former: Option<TokenHash>,
+}
+
+impl TokenEntry {
+    /// Whether it opens anything at `now`.
+    pub fn in_force(&self, now: Moment) -> bool {
+        self.facts.expires_at.is_none_or(|end| now < end)
+    }
+
+    /// Whether `presented` is this token at `now`.
+    fn opens(&self, presented: &TokenHash, now: Moment) -> Choice {
+        let kept = u8::from(self.facts.former_until.is_some_and(|end| now < end));
+        let former = self.former.unwrap_or(self.hash).same(presented) & Choice::from(kept);
+        (self.hash.same(presented) | former) & Choice::from(u8::from(self.in_force(now)))
+    }
+}
+
+/// Why tokens cannot be read or made at start.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
     /// A file or folder cannot be made or read.
@@ -61,97 +156,13 @@ pub enum TokenError {
         "{0}: a token needs 32 characters or more; remove the file and a new one is made at the next start"
     )]
     Short(String),
+    /// A token that would open two scopes.
+    #[error("{0}: holds the token of another scope; remove the file and a new one is made at the next start")]
+    Shared(String),
     /// The system gave no random bytes.
     #[error("the system gives no random bytes: {0}")]
-    Random(getrandom::Error),
-}
-
-/// The tokens in force.
-pub struct Tokens {
-    hashes: [(Scope, [u8; 32]); 4],
-}
-
-impl fmt::Debug for Tokens {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Tokens(…)")
-    }
-}
-
-impl Tokens {
-    /// Reads every token, and makes those that are missing.
-    pub fn open_or_make(state: &Path) -> Result<Self, TokenError> {
-        let folder = state.join("tokens");
-        let failed = |source| TokenError::File { path: folder.display().to_string(), source };
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(failed)?;
-        let mut hashes = Scope::ALL.map(|scope| (scope, [0; 32]));
-        for (scope, hash) in &mut hashes {
-            let token = read_or_make(&folder.join(scope.as_str()))?;
-            *hash = Sha256::digest(token.trim().as_bytes()).into();
-        }
-        Ok(Self { hashes })
-    }
-
-    /// The scope that `token` opens. Takes the same time for every wrong token.
-    pub fn scope(&self, token: &str) -> Option<Scope> {
-        let presented: [u8; 32] = Sha256::digest(token.as_bytes()).into();
-        let mut found = None;
-        for (scope, hash) in &self.hashes {
-            let same: Choice = hash.ct_eq(&presented);
-            if bool::from(same) {
-                found = Some(*scope);
-            }
-        }
-        found
-    }
-}
-
-fn read_or_make(path: &Path) -> Result<Zeroizing<String>, TokenError> {
-    let shown = path.display().to_string();
-    let failed = |source| TokenError::File { path: shown.clone(), source };
-    let token = match fs::read_to_string(path) {
-        Ok(text) => Zeroizing::new(text),
-        Err(e) if e.kind() == ErrorKind::NotFound => {
-            let mut token = random_hex().map_err(TokenError::Random)?;
-            token.push('\n');
-            write_private(path, token.as_bytes()).map_err(failed)?;
-            token
-        }
-        Err(e) => return Err(failed(e)),
-    };
-    if fs::metadata(path).map_err(failed)?.permissions().mode() & 0o077 != 0 {
-        return Err(TokenError::Open(shown));
-    }
-    if token.trim().len() < 32 { Err(TokenError::Short(shown)) } else { Ok(token) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tokens_are_made_once_private_and_open_their_own_scope() {
-        let state = tempfile::tempdir().unwrap();
-        Tokens::open_or_make(state.path()).unwrap();
-        let tokens = Tokens::open_or_make(state.path()).unwrap();
-        for scope in Scope::ALL {
-            let path = state.path().join("tokens").join(scope.as_str());
-            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-            let token = fs::read_to_string(&path).unwrap();
-            assert_eq!((token.trim().len(), tokens.scope(token.trim())), (64, Some(scope)));
-            assert_eq!(tokens.scope(&token.trim()[..63]), None);
-        }
-        assert_eq!(tokens.scope(""), None);
-        assert_eq!(fs::read_dir(state.path().join("tokens")).unwrap().count(), 4);
-    }
-
-    #[test]
-    fn an_open_or_short_token_is_refused() {
-        let state = tempfile::tempdir().unwrap();
-        Tokens::open_or_make(state.path()).unwrap();
-        let path = state.path().join("tokens/proxy");
-        fs::write(&path, "secret\n").unwrap();
-        assert!(matches!(Tokens::open_or_make(state.path()), Err(TokenError::Short(_))));
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-        assert!(matches!(Tokens::open_or_make(state.path()), Err(TokenError::Open(_))));
-    }
+    Random(#[from] getrandom::Error),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
 }

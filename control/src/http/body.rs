@@ -21,20 +21,35 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let late = |_| {
-            let detail = "the body did not arrive in time";
-            Problem::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", detail)
-        };
-        let body =
-            tokio::time::timeout(BODY_TIME, Bytes::from_request(request, state)).await.map_err(late)?;
-        let body = body.map_err(|rejection| match rejection.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => {
-                Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the body is too large")
-            }
-            _ => Problem::invalid("the body did not arrive"),
-        })?;
-        Ok(Self(serde_json::from_slice(&body)?))
+        Ok(Self(serde_json::from_slice(&arrived(request, state).await?)?))
     }
+}
+
+/// A JSON body, or none at all where each of its members has a default.
+pub(super) struct JsonOrNothing<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for JsonOrNothing<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let body = arrived(request, state).await?;
+        Ok(Self(if body.is_empty() { T::default() } else { serde_json::from_slice(&body)? }))
+    }
+}
+
+/// The whole body, in time and within bounds.
+async fn arrived<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
+    let late = |_| {
+        let detail = "the body did not arrive in time";
+        Problem::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", detail)
+    };
+    let body = tokio::time::timeout(BODY_TIME, Bytes::from_request(request, state)).await.map_err(late)?;
+    body.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "the body is too large")
+        }
+        _ => Problem::invalid("the body did not arrive"),
+    })
 }
 
 /// A JSON answer.

@@ -4,11 +4,15 @@
 //! it slowly, holds one of [`MOST_CONNECTIONS`] for [`HEADER_TIME`] at most.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
@@ -23,6 +27,10 @@ const HEADER_TIME: Duration = Duration::from_secs(10);
 const FAREWELL: Duration = Duration::from_secs(3);
 /// Pause after the system refused a connection: it has no more files, and the next try would fail too.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// The address that a request comes from: an extension of each.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer(pub IpAddr);
 
 /// What bounds connections; the defaults but in tests.
 #[derive(Debug, Clone, Copy)]
@@ -46,11 +54,15 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, stop: 
     http.timer(TokioTimer::new()).header_read_timeout(bounds.headers);
     let mut stop = std::pin::pin!(stop);
     loop {
-        let (stream, permit) = tokio::select! {
+        let (stream, peer, permit) = tokio::select! {
             accepted = accept(&listener, &room) => accepted,
             () = &mut stop => break,
         };
-        let service = TowerToHyperService::new(router.clone());
+        let routes = TowerToHyperService::new(router.clone());
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            routes.call(request)
+        });
         let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {
             if let Err(error) = connection.await {
@@ -64,17 +76,20 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, stop: 
 }
 
 /// The next connection, once there is room for it.
-async fn accept(listener: &TcpListener, room: &Arc<Semaphore>) -> (TcpStream, Option<OwnedSemaphorePermit>) {
+async fn accept(
+    listener: &TcpListener,
+    room: &Arc<Semaphore>,
+) -> (TcpStream, Peer, Option<OwnedSemaphorePermit>) {
     // The semaphore is never closed.
     let permit = Arc::clone(room).acquire_owned().await.ok();
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 // A proxy waits for each answer before it asks again: nothing is gained by holding segments back.
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%error, "TCP_NODELAY");
                 }
-                return (stream, permit);
+                return (stream, Peer(peer.ip()), permit);
             }
             Err(error) => {
                 tracing::warn!(%error, "HTTP connection not accepted");

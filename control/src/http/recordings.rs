@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::Api;
 use super::body::{json, json_text};
+use super::page;
 use super::problem::Problem;
 use super::stream;
 use crate::moment::Moment;
@@ -47,20 +48,28 @@ struct Listed {
 #[serde(deny_unknown_fields)]
 pub(super) struct List {
     trip: TripId,
+    after: Option<Uuid>,
+    limit: Option<usize>,
 }
 
-/// `GET /v1/recordings?trip=…`: a trip's recordings, oldest first.
+/// `GET /v1/recordings?trip=…&after=…&limit=…`: a trip's recordings, oldest first; `next` is the `after` of the next
+/// page.
 pub(super) async fn list(
     State(api): State<Api>,
     query: Result<Query<List>, QueryRejection>,
 ) -> Result<Response, Problem> {
-    let Query(List { trip }) = query?;
-    let entries = api.masking.store().recordings(trip).await?;
+    let Query(List { trip, after, limit }) = query?;
+    let limit = page::limit(limit)?;
+    let mut entries = api.masking.store().recordings(trip).await?;
+    // The ids are in the order of the offers.
+    entries.retain(|entry| Some(entry.id) > after);
+    entries.sort_by_key(|entry| entry.id);
+    let next = page::cut(&mut entries, limit, |entry| entry.id);
     let live: HashSet<Uuid> = api.live.list().iter().map(|call| call.id).collect();
     let state = api.state.clone();
     let listed: Vec<Listed> =
         blocking(move || entries.into_iter().map(|entry| listed(&state, &live, entry)).collect()).await?;
-    Ok(json(StatusCode::OK, &json!({ "recordings": listed })))
+    Ok(json(StatusCode::OK, &json!({ "recordings": listed, "next": next })))
 }
 
 fn listed(folder: &FilePath, live: &HashSet<Uuid>, entry: RecordingEntry) -> Listed {
@@ -129,9 +138,9 @@ async fn opened(api: &Api, id: Uuid, name: &'static str) -> Result<Option<(File,
 }
 
 fn unreadable(error: &std::io::Error, id: Uuid, name: &str) -> Problem {
-    tracing::error!(%error, recording = %id, "{name} cannot be read");
     let detail = "the archive cannot be read; the reason is in control's log";
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "archive_unreadable", detail)
+        .because(&format!("recording {id}: {name} cannot be read: {error}"))
 }
 
 /// Where a file of an archive lies. None for an id that is no recording's.

@@ -79,9 +79,19 @@ fn neither_logs_nor_errors_hold_a_number() {
             replies.push(server.send(method, &path, Some(&server.token(scope)), &body));
         }
     }
+    let broken = uuid::Uuid::now_v7();
+    let manifest = recorder::archive::folder(server.state(), broken).unwrap().join("manifest.json");
+    std::fs::create_dir_all(manifest).unwrap();
+    let bearer = format!("Bearer {}", server.token("dispute"));
+    let headers = [("Authorization", bearer.as_str()), ("X-Request-Id", "find-me-7f3a")];
+    let failed = server.send_with("GET", &format!("/v1/recordings/{broken}"), &headers, "");
+    failed.problem(500, "control's log");
     drop(server);
     let log = String::from_utf8_lossy(&log.0.lock().unwrap_or_else(PoisonError::into_inner)).into_owned();
     assert!(log.contains("T-1"), "the log was captured");
+    let line =
+        log.lines().find(|line| line.contains("find-me-7f3a")).expect("a failure is logged by its request");
+    assert!(line.contains("500") && line.contains("Is a directory"), "{line}");
     for tail in [&DRIVER[6..], &PASSENGER[6..]] {
         for reply in replies.iter().filter(|reply| reply.0 >= 400) {
             assert!(!reply.1.contains(tail), "{}", reply.1);

@@ -1,6 +1,7 @@
 //! The HTTP API over real sockets: every route, its token, its mistakes; and that no number leaves by any of them.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+mod access;
 mod leaks;
 mod routes;
 mod server;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use control::http::{Api, serve};
+use control::http::{Access, Api, serve};
 use control::live::{CallDetail, CallSummary, Later, LiveCalls, RelayFacts};
 use control::masking::Masking;
 use control::moment::Moment;
@@ -62,12 +62,17 @@ pub struct Server {
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
-/// Status and body.
-pub struct Reply(pub u16, pub String);
+/// Status, body and headers.
+pub struct Reply(pub u16, pub String, ureq::http::HeaderMap);
 
 impl Reply {
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.1).unwrap_or_else(|e| panic!("{e}: {}", self.1))
+    }
+
+    /// A header's text; empty when it is not there.
+    pub fn header(&self, name: &str) -> &str {
+        self.2.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
     #[track_caller]
@@ -82,6 +87,8 @@ impl Reply {
         assert_eq!(body["status"], status);
         assert!(body["type"].as_str().unwrap().starts_with("urn:bauta:problem:"));
         assert!(body["detail"].as_str().unwrap().contains(part), "{body}");
+        assert_eq!(self.header("content-type"), "application/problem+json");
+        assert_eq!(body["instance"], format!("urn:bauta:request:{}", self.header("x-request-id")));
         for number in [DRIVER, PASSENGER] {
             assert!(!self.1.contains(&number[6..]), "{body}");
         }
@@ -97,7 +104,6 @@ impl Server {
     pub fn over(folder: Arc<tempfile::TempDir>, calls: Calls) -> Self {
         let state = folder.path().to_owned();
         let keys = Arc::new(Keys::open_or_make(&state).unwrap());
-        let tokens = Arc::new(Tokens::open_or_make(&state).unwrap());
         let store: Arc<dyn Store> =
             Arc::new(Sqlite::open(&state.join("bauta.db"), Arc::clone(&keys)).unwrap());
         let kept = Arc::clone(&store);
@@ -109,9 +115,11 @@ impl Server {
                 let now = Moment::now();
                 let book = Arc::new(RouteBook::open(&state, Arc::clone(&keys), now).unwrap());
                 let masking = Arc::new(Masking::load(store, keys, book, "sbc.example", now).await.unwrap());
+                let tokens = Arc::new(Tokens::open(&state, Arc::clone(masking.store()), now).await.unwrap());
+                let access = Arc::new(Access::new(tokens, 1_000));
                 let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
                 tell.send(listener.local_addr().unwrap()).unwrap();
-                let api = Api { masking, live: Arc::new(calls), tokens, state, body_limit: 4096 };
+                let api = Api { masking, live: Arc::new(calls), access, state, body_limit: 4096 };
                 serve(listener, api, async { drop(stopped.await) }).await;
             });
         });
@@ -127,6 +135,12 @@ impl Server {
     }
 
     pub fn send(&self, method: &str, path: &str, token: Option<&str>, body: &str) -> Reply {
+        let token = token.map(|token| format!("Bearer {token}"));
+        let headers: Vec<_> = token.iter().map(|token| ("Authorization", token.as_str())).collect();
+        self.send_with(method, path, &headers, body)
+    }
+
+    pub fn send_with(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Reply {
         let agent: ureq::Agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .allow_non_standard_methods(true)
@@ -134,12 +148,14 @@ impl Server {
             .into();
         let mut request =
             ureq::http::Request::builder().method(method).uri(format!("http://{}{path}", self.address));
-        if let Some(token) = token {
-            request = request.header("Authorization", format!("Bearer {token}"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
         }
         let mut response = agent.run(request.body(body.to_owned()).unwrap()).unwrap();
         assert_eq!(response.headers()["cache-control"], "no-store");
-        Reply(response.status().as_u16(), response.body_mut().read_to_string().unwrap())
+        assert!(response.headers()["x-request-id"].len() >= 8);
+        let headers = response.headers().clone();
+        Reply(response.status().as_u16(), response.body_mut().read_to_string().unwrap(), headers)
     }
 
     pub fn ask(&self, method: &str, path: &str, scope: &str, body: &Value) -> Reply {
