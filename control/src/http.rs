@@ -1,37 +1,49 @@
 //! The HTTP API: routes, who may call them, and the server.
 //!
 //! Runs on the runtime's thread. Handlers are thin: they read, ask [`Masking`] or [`LiveCalls`], and write.
-//! A token opens its own scope's routes: a wrong token is 401, another scope's token is 403.
+//! A token opens its own scope's routes: a wrong token is 401, another scope's token is 403. Every answer carries
+//! `X-Request-Id`; every error is a problem document that names it.
 
-mod auth;
+mod access;
 mod body;
 mod calls;
 mod cities;
+mod erasures;
+mod frame;
 mod health;
+mod keys;
 mod listen;
+mod page;
 mod problem;
 mod recordings;
+mod request_id;
 mod route;
 mod stream;
+mod table;
+mod tokens;
 mod trips;
+
+pub(crate) use problem::redact;
 
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::middleware::{from_fn_with_state, map_response};
-use axum::response::Response;
-use axum::routing::{get, post, put};
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::StatusCode;
+use axum::middleware::from_fn;
 use tokio::net::TcpListener;
 
 use crate::live::LiveCalls;
 use crate::masking::Masking;
-use crate::token::{Scope, Tokens};
+use crate::token::Scope;
 use listen::Bounds;
 use problem::Problem;
+use table::Table;
+
+pub use access::Access;
+pub use table::Route;
 
 /// What the routes work on.
 #[derive(Clone)]
@@ -40,55 +52,77 @@ pub struct Api {
     pub masking: Arc<Masking>,
     /// Calls in progress and the relay.
     pub live: Arc<dyn LiveCalls>,
-    /// Who may call what.
-    pub tokens: Arc<Tokens>,
+    /// Who may call what, and how often.
+    pub access: Arc<Access>,
     /// The state directory, for archives and the recorder's metrics.
     pub state: PathBuf,
     /// Longest body in bytes.
     pub body_limit: usize,
 }
 
+fn table() -> Table {
+    Table::default()
+        .of(Some(Scope::Business))
+        .post("/v1/trips", trips::create)
+        .get("/v1/trips", trips::list)
+        .get("/v1/trips/{trip}", trips::read)
+        .patch("/v1/trips/{trip}", trips::amend)
+        .post("/v1/trips/{trip}/close", trips::close)
+        .post("/v1/trips/{trip}/cancel", trips::cancel)
+        .post("/v1/trips/{trip}/reopen", trips::reopen)
+        .put("/v1/trips/{trip}/block", trips::block)
+        .delete("/v1/trips/{trip}/block", trips::unblock)
+        .post("/v1/trips/{trip}/intents", trips::intend)
+        .post("/v1/erasures", erasures::erase)
+        .of(Some(Scope::Proxy))
+        .post("/v1/route", route::decide)
+        .of(Some(Scope::Dispute))
+        .get("/v1/recordings", recordings::list)
+        .get("/v1/recordings/{id}", recordings::read)
+        .get("/v1/recordings/{id}/audio", recordings::audio)
+        .of(Some(Scope::Operator))
+        .get("/v1/cities", cities::list)
+        .put("/v1/cities/{city}", cities::put)
+        .get("/v1/cities/{city}", cities::read)
+        .get("/v1/cities/{city}/forecast", cities::forecast)
+        .put("/v1/cities/{city}/numbers/{number}", cities::set_number)
+        .get("/v1/keys", keys::read)
+        .post("/v1/keys/rotate", keys::rotate)
+        .post("/v1/backups", keys::back_up)
+        .get("/v1/calls", calls::list)
+        .get("/v1/calls/{id}", calls::read)
+        .post("/v1/tokens", tokens::create)
+        .get("/v1/tokens", tokens::list)
+        .post("/v1/tokens/{id}/rotate", tokens::rotate)
+        .delete("/v1/tokens/{id}", tokens::delete)
+        .of(None)
+        .get("/metrics", health::metrics)
+        .get("/healthz", health::alive)
+        .get("/readyz", health::ready)
+}
+
 /// Every route.
+pub fn routes() -> Vec<Route> {
+    table().routes()
+}
+
+/// Answers every route, and what is none.
 pub fn router(api: Api) -> Router {
-    let guarded = |scope: Scope, routes: Router<Api>| {
-        routes.route_layer(from_fn_with_state((Arc::clone(&api.tokens), scope), auth::check))
-    };
-    let business = Router::new()
-        .route("/v1/trips", post(trips::create).get(trips::list))
-        .route("/v1/trips/{trip}", get(trips::read).patch(trips::amend))
-        .route("/v1/trips/{trip}/close", post(trips::close));
-    let proxy = Router::new().route("/v1/route", post(route::decide));
-    let dispute = Router::new()
-        .route("/v1/recordings", get(recordings::list))
-        .route("/v1/recordings/{id}", get(recordings::read))
-        .route("/v1/recordings/{id}/audio", get(recordings::audio));
-    let operator = Router::new()
-        .route("/v1/cities", get(cities::list))
-        .route("/v1/cities/{city}", put(cities::put).get(cities::read))
-        .route("/v1/calls", get(calls::list))
-        .route("/v1/calls/{id}", get(calls::read));
-    Router::new()
-        .merge(guarded(Scope::Business, business))
-        .merge(guarded(Scope::Proxy, proxy))
-        .merge(guarded(Scope::Dispute, dispute))
-        .merge(guarded(Scope::Operator, operator))
-        .route("/metrics", get(health::metrics))
-        .route("/healthz", get(health::alive))
-        .route("/readyz", get(health::ready))
-        .fallback(|| async { Problem::not_found("there is no such route") })
-        .method_not_allowed_fallback(|| async {
+    table()
+        .router(&api)
+        .fallback(|State(api): State<Api>| async move {
+            api.access.count(None, StatusCode::NOT_FOUND);
+            Problem::not_found("there is no such route")
+        })
+        // axum adds which methods there are (Allow, RFC 9110 section 15.5.6).
+        .method_not_allowed_fallback(|State(api): State<Api>| async move {
+            api.access.count(None, StatusCode::METHOD_NOT_ALLOWED);
             let detail = "the route does not take this method";
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
         })
         .layer(DefaultBodyLimit::max(api.body_limit))
-        .layer(map_response(not_cached))
+        .layer(from_fn(frame::frame))
         .with_state(api)
-}
-
-/// Replies hold PINs and numbers: nobody in between keeps them.
-async fn not_cached(mut response: Response) -> Response {
-    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
 }
 
 /// Serves until `stop` is ready, then lets requests in progress finish for a moment.

@@ -14,6 +14,7 @@
 pub mod call;
 pub mod city;
 pub mod directory;
+pub mod forecast;
 pub mod http;
 pub mod live;
 pub mod masking;
@@ -22,6 +23,7 @@ pub mod moment;
 pub mod name;
 pub mod ng;
 pub mod number;
+pub mod pace;
 pub mod pool;
 pub mod route;
 pub mod sdp;

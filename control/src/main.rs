@@ -10,9 +10,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::Parser;
 use control::call::Calls;
-use control::http::{self, Api};
+use control::http::{self, Access, Api};
 use control::live::LiveCalls;
-use control::masking::Masking;
+use control::masking::{CityFiles, Masking};
 use control::moment::Moment;
 use control::ng::server::Server;
 use control::route::RouteBook;
@@ -29,8 +29,10 @@ use tokio::signal::unix::{SignalKind, signal};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// How often trips that are over are forgotten and erased.
+/// How often trips that are over are forgotten and erased, and the last use of tokens is saved.
 const SWEEP: Duration = Duration::from_secs(10);
+/// How often it is worked out how pools will do.
+const FORESEE: Duration = Duration::from_secs(60);
 
 /// Masks numbers, answers the SIP proxy, programs the relay.
 #[derive(Parser)]
@@ -54,27 +56,27 @@ fn main() -> Result<()> {
         .init();
     let settings = ControlSettings::read(&File::open(arguments.config.as_deref())?)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(run(&arguments.state, settings))
+    let beside = arguments.config.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
+    let cities = CityFiles::new(&beside.join(&settings.cities));
+    runtime.block_on(run(&arguments.state, settings, cities))
 }
 
-async fn run(state: &Path, settings: ControlSettings) -> Result<()> {
+async fn run(state: &Path, settings: ControlSettings, cities: CityFiles) -> Result<()> {
     std::fs::create_dir_all(state)
         .with_context(|| format!("make the state directory {}", state.display()))?;
     let keys = Arc::new(Keys::open_or_make(state)?);
-    let tokens = Arc::new(Tokens::open_or_make(state)?);
     let database = state.join(DATABASE);
     let mut store =
         Sqlite::open(&database, Arc::clone(&keys)).with_context(|| format!("open {}", database.display()))?;
     let mut vital = Vital::default();
     vital.run("the store's thread", store.ended());
     let store: Arc<dyn Store> = Arc::new(store);
+    let tokens = Arc::new(Tokens::open(state, Arc::clone(&store), Moment::now()).await?);
     let book = RouteBook::open(state, Arc::clone(&keys), Moment::now())
         .with_context(|| format!("open routes.journal in {}", state.display()))?;
-    let masking = Arc::new(
-        Masking::load(store, keys, Arc::new(book), &settings.sip_host, Moment::now())
-            .await
-            .with_context(|| format!("load trips from {}", database.display()))?,
-    );
+    let masking = Masking::load(store, keys, Arc::new(book), &settings.sip_host, cities, Moment::now())
+        .await
+        .with_context(|| format!("load trips from {}", database.display()))?;
     let live = start_calls(state, &settings, &masking, &mut vital).await?;
     let listener = TcpListener::bind(settings.http)
         .await
@@ -82,16 +84,18 @@ async fn run(state: &Path, settings: ControlSettings) -> Result<()> {
     let api = Api {
         masking: Arc::clone(&masking),
         live,
-        tokens,
+        access: Arc::new(Access::new(Arc::clone(&tokens), settings.http_rate)),
         state: state.to_owned(),
         body_limit: usize::try_from(settings.http_body_limit)?,
     };
     tracing::info!(http = %settings.http, ng = %settings.ng, state = %state.display(), "control serves");
-    vital.run("the sweep of trips", sweep(masking));
+    vital.run("the sweep of trips", sweep(Arc::clone(&masking), Arc::clone(&tokens)));
+    vital.run("the forecasts", foresee(masking));
     tokio::select! {
         () = http::serve(listener, api, stopped()?) => {}
         ended = vital.ended() => return Err(ended.into()),
     }
+    tokens.save_uses().await;
     tracing::info!("control stops; calls go on in the relay");
     Ok(())
 }
@@ -113,11 +117,23 @@ async fn start_calls(
     Ok(calls)
 }
 
-async fn sweep(masking: Arc<Masking>) {
+async fn sweep(masking: Arc<Masking>, tokens: Arc<Tokens>) {
     let mut every = tokio::time::interval(SWEEP);
     loop {
         every.tick().await;
         masking.sweep(Moment::now()).await;
+        masking.look_at_files().await;
+        tokens.save_uses().await;
+    }
+}
+
+async fn foresee(masking: Arc<Masking>) {
+    // What a rotation of keys left undone when control was killed.
+    Arc::clone(&masking).reseal().await;
+    let mut every = tokio::time::interval(FORESEE);
+    loop {
+        every.tick().await;
+        masking.foresee(Moment::now()).await;
     }
 }
 

@@ -6,7 +6,9 @@
 pub mod book;
 pub mod decide;
 pub mod document;
+pub mod intents;
 mod journal;
+pub mod tries;
 
 pub use book::{Claim, Outcome, RouteBook, Routed};
 pub use decide::{Asked, Connect, Decision, Question, Reason};

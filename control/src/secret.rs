@@ -9,7 +9,8 @@
 use std::fs;
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use chacha20poly1305::aead::{Aead, Payload};
 use chacha20poly1305::{KeyInit as _, XChaCha20Poly1305, XNonce};
@@ -50,6 +51,9 @@ pub enum SecretError {
         "{0}: is not there, but a database is; restore the key file from a backup, or move the database away"
     )]
     Missing(String),
+    /// No id is left for another key.
+    #[error("{0}: holds 255 keys, and no more fit; take out lines of keys that seal nothing, but not the first")]
+    Full(String),
     /// The system gave no random bytes.
     #[error("the system gives no random bytes: {0}")]
     Random(getrandom::Error),
@@ -60,8 +64,11 @@ pub enum SecretError {
 
 /// The keys in use.
 pub struct Keys {
-    /// Newest key first.
-    rings: Vec<Ring>,
+    path: PathBuf,
+    /// Newest key first. Locked for as long as it takes to find one.
+    rings: RwLock<Vec<Arc<Ring>>>,
+    /// The key of the file's first line: it stays what it is when others are added.
+    first: Arc<Ring>,
 }
 
 struct Ring {
@@ -97,9 +104,35 @@ impl Keys {
         let mut rings = Vec::new();
         for (index, line) in text.lines().enumerate() {
             let ring = Ring::parse(line).ok_or_else(|| SecretError::Format(shown.clone(), index + 1))?;
-            rings.insert(0, ring);
+            rings.insert(0, Arc::new(ring));
         }
-        if rings.is_empty() { Err(SecretError::Format(shown, 1)) } else { Ok(Self { rings }) }
+        let first = rings.last().map(Arc::clone).ok_or(SecretError::Format(shown, 1))?;
+        Ok(Self { path, rings: RwLock::new(rings), first })
+    }
+
+    /// Adds a key to the file, and seals with it from now on; returns its id. What others have sealed still opens.
+    pub fn rotate(&self) -> Result<u8, SecretError> {
+        let shown = self.path.display().to_string();
+        let failed = |source| SecretError::File { path: shown.clone(), source };
+        let mut rings = self.rings.write().unwrap_or_else(PoisonError::into_inner);
+        let id = rings.iter().map(|ring| ring.id).max().and_then(|newest| newest.checked_add(1));
+        let id = id.ok_or_else(|| SecretError::Full(shown.clone()))?;
+        let line = Zeroizing::new(format!("{id} {}\n", *random_hex().map_err(SecretError::Random)?));
+        let ring = Ring::parse(&line).ok_or_else(|| SecretError::Format(shown.clone(), rings.len() + 1))?;
+        let mut text = Zeroizing::new(fs::read_to_string(&self.path).map_err(failed)?);
+        if !text.ends_with('\n') {
+            text.push('\n');
+        }
+        text.push_str(&line);
+        // On disk before anything is sealed with it.
+        replace_private(&self.path, text.as_bytes()).map_err(failed)?;
+        rings.insert(0, Arc::new(ring));
+        Ok(id)
+    }
+
+    /// The id of the key that seals.
+    pub fn newest_id(&self) -> u8 {
+        self.newest().id
     }
 
     /// Encrypts and authenticates `plain` for `purpose`: key id, nonce, ciphertext and tag.
@@ -125,7 +158,9 @@ impl Keys {
         let Some((nonce, text)) = sealed.get(1..).and_then(<[u8]>::split_first_chunk::<NONCE>) else {
             return Err(refused);
         };
-        let Some(ring) = self.rings.iter().find(|ring| ring.id == id) else { return Err(refused) };
+        let rings = self.rings.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(ring) = rings.iter().find(|ring| ring.id == id).map(Arc::clone) else { return Err(refused) };
+        drop(rings);
         let payload = Payload { msg: text, aad: purpose.as_bytes() };
         ring.seal.decrypt(&XNonce::from(*nonce), payload).map(Zeroizing::new).map_err(|_| refused)
     }
@@ -133,7 +168,7 @@ impl Keys {
     /// A stable stand-in for `text` that nobody without the key can compute or enumerate.
     /// Different purposes give unrelated pseudonyms.
     pub fn pseudonym(&self, purpose: &str, text: &str) -> [u8; 16] {
-        let mut mac = self.first().pseudonym.clone();
+        let mut mac = self.first.pseudonym.clone();
         mac.update(&(purpose.len() as u64).to_be_bytes());
         mac.update(purpose.as_bytes());
         mac.update(text.as_bytes());
@@ -141,28 +176,22 @@ impl Keys {
         whole.first_chunk().copied().unwrap_or_default()
     }
 
-    /// The key under which the store finds a party's number.
+    /// The key under which the store finds a party's number: one for every form of it.
     pub fn lookup(&self, number: &E164) -> Lookup {
-        let mut mac = self.first().lookup.clone();
-        mac.update(number.reveal().as_bytes());
+        let mut mac = self.first.lookup.clone();
+        mac.update(number.handset().reveal().as_bytes());
         mac.finalize().into_bytes().into()
     }
 
-    #[allow(clippy::indexing_slicing, reason = "`open_or_make` refuses an empty key file")]
-    fn newest(&self) -> &Ring {
-        &self.rings[0]
-    }
-
-    /// The key of the first line: it stays what it is when others are added.
-    #[allow(clippy::indexing_slicing, reason = "`open_or_make` refuses an empty key file")]
-    fn first(&self) -> &Ring {
-        &self.rings[self.rings.len() - 1]
+    fn newest(&self) -> Arc<Ring> {
+        let rings = self.rings.read().unwrap_or_else(PoisonError::into_inner);
+        rings.first().map_or_else(|| Arc::clone(&self.first), Arc::clone)
     }
 }
 
 impl std::fmt::Debug for Keys {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Keys({} on file)", self.rings.len())
+        f.write_str("Keys(…)")
     }
 }
 
@@ -215,6 +244,19 @@ pub fn write_private(path: &Path, content: &[u8]) -> std::io::Result<()> {
     })();
     fs::remove_file(&draft)?;
     written
+}
+
+/// Replaces a file that only its owner may read, whole or not at all, and makes sure that it is on disk.
+pub fn replace_private(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    let draft = path.with_extension("next");
+    // Left over when a process ended just here.
+    match fs::remove_file(&draft) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    write_private(&draft, content)?;
+    fs::rename(&draft, path)?;
+    path.parent().map_or(Ok(()), |folder| fs::File::open(folder)?.sync_all())
 }
 
 /// Lower-case hexadecimal digits.

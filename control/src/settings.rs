@@ -24,13 +24,21 @@ relay::settings::settings! {
         offer_timeout_seconds: u32 = 180, check |s: &u32| at_least(*s, 1);
         /// Host part of the URIs in a route decision: where the proxy sends the call when nothing in its own configuration says where (BAUTA_NEXT_HOP). Name your carrier's SBC. The default leads nowhere. It is never taken from the caller's request: whoever chose it would be sent the callee's number.
         sip_host: String = "pop.invalid".into(), check |host: &String| sip_host(host);
+        /// Folder of city files, `london.toml` for the city london: read at start and whenever one changes. A relative path starts at the folder of the settings file, or at the current one. It need not be there.
+        cities: String = "cities".into(), check |folder: &String| not_empty(folder);
         /// Longest body of an HTTP request, in bytes.
         http_body_limit: u32 = 65_536, check |s: &u32| at_least(*s, 1024);
+        /// Requests a second that one token may make; a token that was given a pace of its own keeps that.
+        http_rate: u32 = 50_000, check |s: &u32| at_least(*s, 1);
     }
 }
 
 fn at_least(value: u32, least: u32) -> Result<(), String> {
     if value >= least { Ok(()) } else { Err(format!("must be {least} or more")) }
+}
+
+fn not_empty(text: &str) -> Result<(), String> {
+    if text.is_empty() { Err("must name a folder".into()) } else { Ok(()) }
 }
 
 fn sip_host(host: &str) -> Result<(), String> {

@@ -5,30 +5,61 @@
 
 pub mod sqlite;
 
+use std::path::PathBuf;
+
 use uuid::Uuid;
 
-use crate::city::CityPlan;
+use crate::city::{CityPlan, NumberState};
+use crate::forecast::PoolUse;
 use crate::live::Later;
 use crate::moment::Moment;
 use crate::name::{City, Role, TripId};
-use crate::number::PoolNumber;
-use crate::pool::Exhausted;
+use crate::number::{E164, PoolNumber};
+use crate::pool::{Exhausted, Rung};
 use crate::secret::Lookup;
-use crate::trip::{Trip, TripOrder};
+use crate::token::TokenEntry;
+use crate::trip::{Change, Pin, Trip, TripOrder, TripState, Unchanged};
 
 /// What the store does, for `now` as the caller sees it. Every answer of a write is given after it is on disk.
 pub trait Store: Send + Sync {
-    /// Everything that is live: for the copy in memory.
-    fn load(&self, now: Moment) -> Later<'_, Result<Loaded, StoreError>>;
+    /// Everything that is live, for the copy in memory: the cities as an answer, each trip whose numbers are held
+    /// through `each`, on a thread of the store's.
+    fn load(&self, now: Moment, each: Box<dyn FnMut(Trip) + Send>) -> Later<'_, Result<Cities, StoreError>>;
 
     /// Makes or replaces a city; says whether it is new.
     fn put_city(&self, city: City, plan: CityPlan) -> Later<'_, Result<bool, PutCityError>>;
 
+    /// Changes what one number of a city is used for; answers the city's plan.
+    fn set_number(
+        &self,
+        city: City,
+        number: PoolNumber,
+        state: NumberState,
+    ) -> Later<'_, Result<CityPlan, PutCityError>>;
+
     /// Chooses pool numbers and PINs for a trip and keeps it.
     fn create_trip(&self, order: TripOrder, now: Moment) -> Later<'_, Result<Created, CreateError>>;
 
-    /// Extends or closes a trip that is not purged yet.
+    /// Changes a trip that is not purged yet.
     fn amend_trip(&self, trip: TripId, change: Change, now: Moment) -> Later<'_, Result<Trip, AmendError>>;
+
+    /// Keeps the two people of a trip from talking to each other, in every trip of theirs, or lets them again. Answers
+    /// the trips that are held and changed, the one that was named first.
+    fn block_pair(
+        &self,
+        trip: TripId,
+        blocked: bool,
+        now: Moment,
+    ) -> Later<'_, Result<Vec<Trip>, AmendError>>;
+
+    /// Removes a person's number: ends its trips, and forgets which numbers it has and had. Answers the trips.
+    fn erase(&self, person: E164, now: Moment) -> Later<'_, Result<Vec<Trip>, StoreError>>;
+
+    /// A trip that is not purged at `now`.
+    fn trip(&self, trip: TripId, now: Moment) -> Later<'_, Result<Option<Trip>, StoreError>>;
+
+    /// A page of trips that are not purged at `now`, by id.
+    fn page(&self, page: Page, now: Moment) -> Later<'_, Result<Vec<Trip>, StoreError>>;
 
     /// The trip that holds (pool number, party) at `now`.
     fn find_key(
@@ -38,8 +69,32 @@ pub trait Store: Send + Sync {
         now: Moment,
     ) -> Later<'_, Result<Option<Trip>, StoreError>>;
 
-    /// Erases trips whose numbers are not held any more, and their parties' numbers; returns how many.
+    /// The trip in which somebody has this PIN on this pool number at `now`, and which of its parties that is.
+    fn find_pin(
+        &self,
+        dialled: PoolNumber,
+        pin: Pin,
+        now: Moment,
+    ) -> Later<'_, Result<Option<(Trip, usize)>, StoreError>>;
+
+    /// Erases some trips whose numbers are not held any more, and their parties' numbers; returns how many. To be
+    /// called again while it returns any.
     fn purge(&self, now: Moment) -> Later<'_, Result<usize, StoreError>>;
+
+    /// How many trips are in each state, in the order of [`TripState::ALL`].
+    fn census(&self, now: Moment) -> Later<'_, Result<[u64; 4], StoreError>>;
+
+    /// What a city's numbers are used for.
+    fn pool_use(&self, city: City, now: Moment) -> Later<'_, Result<PoolUse, StoreError>>;
+
+    /// How many trips each key seals, by the key's id.
+    fn sealed_by(&self) -> Later<'_, Result<Vec<(u8, u64)>, StoreError>>;
+
+    /// Seals some trips anew that come after `after` and are sealed by an older key than the newest.
+    fn reseal(&self, after: Option<TripId>) -> Later<'_, Result<Resealed, StoreError>>;
+
+    /// Writes a copy of the whole to `file`, which must not be there; returns its size in bytes.
+    fn back_up(&self, file: PathBuf) -> Later<'_, Result<u64, StoreError>>;
 
     /// Notes that the recording of a call began, so that it is found by its trip.
     fn recording_started(&self, recording: RecordingEntry) -> Later<'_, Result<(), StoreError>>;
@@ -52,33 +107,65 @@ pub trait Store: Send + Sync {
 
     /// Whether the store answers.
     fn ping(&self) -> Later<'_, Result<(), StoreError>>;
+
+    /// Every token, by id; those that have expired too.
+    fn tokens(&self) -> Later<'_, Result<Vec<TokenEntry>, StoreError>>;
+
+    /// Makes or replaces a token.
+    fn put_token(&self, token: TokenEntry) -> Later<'_, Result<(), StoreError>>;
+
+    /// Erases a token; one that is not there is erased already.
+    fn delete_token(&self, id: Uuid) -> Later<'_, Result<(), StoreError>>;
+
+    /// Notes when tokens were last used.
+    fn tokens_used(&self, uses: Vec<(Uuid, Moment)>) -> Later<'_, Result<(), StoreError>>;
 }
 
-/// What is live in the store.
-#[derive(Debug, Default)]
-pub struct Loaded {
-    /// Every city.
-    pub cities: Vec<(City, CityPlan)>,
-    /// Every trip whose numbers are held.
-    pub trips: Vec<Trip>,
-}
+/// Every city.
+pub type Cities = Vec<(City, CityPlan)>;
 
 /// A trip that was asked for.
 #[derive(Debug)]
 pub enum Created {
     /// It is new.
-    New(Trip),
+    New(NewTrip),
     /// It was there already, asked for in the same words.
     Known(Trip),
 }
 
-/// How a trip changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
-    /// It runs out at this moment.
-    Expire(Moment),
-    /// It is closed now. Closing a closed trip changes nothing.
-    Close,
+/// A trip that was made.
+#[derive(Debug)]
+pub struct NewTrip {
+    /// The trip.
+    pub trip: Trip,
+    /// Trips that handed a number on to it, as they are now.
+    pub forfeited: Vec<Trip>,
+    /// The trip of the same two people that it goes on with.
+    pub continues: Option<TripId>,
+    /// Where each party's number came from.
+    pub rungs: [Rung; 2],
+}
+
+/// Which trips of a list are wanted.
+#[derive(Debug, Clone, Default)]
+pub struct Page {
+    /// Those after this one.
+    pub after: Option<TripId>,
+    /// So many at most.
+    pub limit: usize,
+    /// Those in this state.
+    pub state: Option<TripState>,
+    /// Those of this city.
+    pub city: Option<City>,
+}
+
+/// How far sealing anew has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resealed {
+    /// Trips sealed anew in this step.
+    pub trips: usize,
+    /// Where the next step goes on; none when this was the last.
+    pub next: Option<TripId>,
 }
 
 /// A recording and what it belongs to. Holds no number and no SIP Call-ID.
@@ -119,6 +206,9 @@ pub enum StoreError {
 /// Why a city is not kept.
 #[derive(Debug, thiserror::Error)]
 pub enum PutCityError {
+    /// There is no such city, or it has no such number.
+    #[error("there is no {0}")]
+    Unknown(String),
     /// A number belongs to another city.
     #[error("{number} belongs to the city {city} already")]
     Taken {
@@ -142,7 +232,11 @@ pub enum CreateError {
     #[error("there is no city {0}")]
     NoCity(City),
     /// Every pool number is held by trips of one party.
-    #[error("{city}: all {} numbers are held by trips of the {role}; {} numbers would be enough", .exhausted.have, .exhausted.enough)]
+    #[error(
+        "{city}: all {} numbers are held by trips of the {role}; {} active numbers would be enough",
+        .exhausted.have,
+        .exhausted.enough
+    )]
     Exhausted {
         /// The city.
         city: City,
@@ -162,9 +256,14 @@ pub enum AmendError {
     /// No such trip, or nothing is left of it.
     #[error("there is no trip {0}")]
     NoTrip(TripId),
-    /// A closed or ended trip is not extended.
-    #[error("trip {0} has ended; make a new one")]
-    Ended(TripId),
+    /// It stays what it is.
+    #[error("trip {trip}: {why}")]
+    Unchanged {
+        /// The trip.
+        trip: TripId,
+        /// Why.
+        why: Unchanged,
+    },
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

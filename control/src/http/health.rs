@@ -35,6 +35,7 @@ pub(super) async fn ready(State(api): State<Api>) -> Response {
         "ready": ready,
         "relay": relay,
         "store": { "ok": store.is_none(), "trouble": store },
+        "city_files": { "refused": api.masking.file_trouble() },
     });
     json(status, &body)
 }
@@ -42,7 +43,8 @@ pub(super) async fn ready(State(api): State<Api>) -> Response {
 /// Prometheus text: both halves of control, and what the recorder last wrote.
 pub(super) async fn metrics(State(api): State<Api>) -> Response {
     let mut text = Text::default();
-    api.masking.metrics(&mut text, Moment::now());
+    api.masking.metrics(&mut text, Moment::now()).await;
+    api.access.metrics(&mut text);
     text.append(&api.live.metrics().await);
     let path = api.state.join("run/recorder.metrics");
     let recorder = tokio::task::spawn_blocking(move || std::fs::read_to_string(path)).await;

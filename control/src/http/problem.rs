@@ -1,13 +1,20 @@
 //! RFC 9457 problem documents. They say what is wrong and what to do, and never repeat a number.
+//!
+//! A handler's problem travels as an extension of an empty response; [`super::frame`] writes it, since it alone knows
+//! the request's id.
 
+use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
 use crate::city::BadCity;
-use crate::masking::{OpenCityError, OpenTripError};
+use crate::masking::{OpenCityError, OpenIntentError, OpenTripError};
 use crate::store::{AmendError, CreateError, PutCityError, StoreError};
+use crate::token::TokenChangeError;
+use crate::trip::Unchanged;
+use crate::trip::life::Over;
 
 /// An error answer.
 #[derive(Debug, Clone)]
@@ -16,12 +23,15 @@ pub struct Problem {
     code: &'static str,
     detail: String,
     more: Map<String, Value>,
+    retry_after: Option<u64>,
+    cause: Option<String>,
 }
 
 impl Problem {
     /// `code` names the kind of problem for programs, `detail` explains it to people.
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), more: Map::new() }
+        let retry_after = (status == StatusCode::SERVICE_UNAVAILABLE).then_some(1);
+        Self { status, code, detail: detail.into(), more: Map::new(), retry_after, cause: None }
     }
 
     /// 400: the request makes no sense.
@@ -34,11 +44,31 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "not_found", detail)
     }
 
+    /// 429: one more is free in `wait` milliseconds.
+    pub(super) fn too_many_requests(wait: u64, detail: &str) -> Self {
+        let mut problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", detail);
+        problem.retry_after = Some(wait.div_ceil(1_000).max(1));
+        problem
+    }
+
+    /// Trying again is of no use for so many seconds.
+    #[must_use]
+    fn after(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+
     /// 503, with what the store said in the log only.
     fn unavailable(error: &StoreError) -> Self {
-        tracing::error!(%error, "a request failed");
         let detail = "the store does not answer; try again. The reason is in control's log";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", detail)
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", detail).because(error)
+    }
+
+    /// What is behind it: for the log, and not for the client.
+    #[must_use]
+    pub(super) fn because(mut self, cause: &impl ToString) -> Self {
+        self.cause = Some(cause.to_string());
+        self
     }
 
     /// Adds a member for programs.
@@ -47,27 +77,36 @@ impl Problem {
         self.more.insert(name.to_owned(), value.into());
         self
     }
-}
 
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
+    /// Writes the document into `response`, which keeps its status and headers; one of ours (5xx) is logged.
+    pub(super) fn write(self, response: &mut Response, request: &str) {
+        if self.status.is_server_error() {
+            let (status, cause) = (self.status.as_u16(), self.cause.as_deref().unwrap_or(&self.detail));
+            tracing::error!(request, status, cause, "{}", self.code);
+        }
         let mut body = self.more;
         body.insert("type".into(), format!("urn:bauta:problem:{}", self.code).into());
         body.insert("title".into(), self.code.replace('_', " ").into());
         body.insert("status".into(), json!(self.status.as_u16()));
         body.insert("detail".into(), self.detail.into());
-        let mut response = (self.status, Value::Object(body).to_string()).into_response();
+        body.insert("instance".into(), format!("urn:bauta:request:{request}").into());
+        *response.body_mut() = Body::from(Value::Object(body).to_string());
         let headers = response.headers_mut();
+        headers.remove(header::CONTENT_LENGTH);
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        match self.status {
-            StatusCode::UNAUTHORIZED => {
-                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-            }
-            StatusCode::SERVICE_UNAVAILABLE => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-            }
-            _ => {}
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = self.status.into_response();
+        response.extensions_mut().insert(self);
         response
     }
 }
@@ -95,8 +134,13 @@ impl From<OpenCityError> for Problem {
         match error {
             OpenCityError::Bad(bad) => bad.into(),
             OpenCityError::Put(PutCityError::Store(error)) => Self::unavailable(&error),
-            OpenCityError::Put(taken @ PutCityError::Taken { .. }) => {
-                Self::new(StatusCode::CONFLICT, "number_taken", taken.to_string())
+            OpenCityError::OwnNeighbour(_) => Self::invalid(error.to_string()),
+            OpenCityError::Written { .. } => {
+                Self::new(StatusCode::CONFLICT, "city_is_a_file", error.to_string())
+            }
+            OpenCityError::Put(PutCityError::Unknown(_)) => Self::not_found(error.to_string()),
+            OpenCityError::Put(PutCityError::Taken { .. }) => {
+                Self::new(StatusCode::CONFLICT, "number_taken", error.to_string())
             }
         }
     }
@@ -128,7 +172,32 @@ impl From<AmendError> for Problem {
         match error {
             AmendError::Store(error) => Self::unavailable(&error),
             AmendError::NoTrip(_) => Self::not_found(error.to_string()),
-            AmendError::Ended(_) => Self::new(StatusCode::CONFLICT, "trip_ended", error.to_string()),
+            AmendError::Unchanged { why: ref reason, .. } => match reason {
+                Unchanged::Over(Over::Ended) => {
+                    Self::new(StatusCode::CONFLICT, "trip_ended", error.to_string())
+                }
+                Unchanged::Over(Over::PastEnd(_)) => {
+                    Self::new(StatusCode::CONFLICT, "past_end", error.to_string())
+                }
+                Unchanged::HandedOn => Self::new(StatusCode::CONFLICT, "trip_continued", error.to_string()),
+                Unchanged::Callers | Unchanged::Range(_) => Self::invalid(reason.to_string()),
+            },
+        }
+    }
+}
+
+impl From<OpenIntentError> for Problem {
+    fn from(error: OpenIntentError) -> Self {
+        let text = error.to_string();
+        match error {
+            OpenIntentError::NoTrip(_) => Self::not_found(text),
+            OpenIntentError::NoRole(_) => Self::invalid(text),
+            OpenIntentError::Refused { reason, .. } => {
+                Self::new(StatusCode::CONFLICT, "call_refused", text).with("reason", reason.as_str())
+            }
+            OpenIntentError::Pending(pending) => {
+                Self::new(StatusCode::CONFLICT, "intent_pending", text).after(pending.retry_after.into())
+            }
         }
     }
 }
@@ -139,8 +208,26 @@ impl From<StoreError> for Problem {
     }
 }
 
+impl From<TokenChangeError> for Problem {
+    fn from(error: TokenChangeError) -> Self {
+        let text = error.to_string();
+        match error {
+            TokenChangeError::Store(error) => Self::unavailable(&error),
+            TokenChangeError::Range { .. } => Self::invalid(text),
+            TokenChangeError::Unknown => Self::not_found(text),
+            TokenChangeError::Expired => Self::new(StatusCode::CONFLICT, "token_expired", text),
+            TokenChangeError::LastOperator => Self::new(StatusCode::CONFLICT, "last_operator_token", text),
+            TokenChangeError::TooMany => Self::new(StatusCode::CONFLICT, "too_many_tokens", text),
+            TokenChangeError::Random(_) => {
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "no token can be made")
+                    .because(&text)
+            }
+        }
+    }
+}
+
 /// `text` with everything that could be a telephone number taken out: parsers repeat what they did not like.
-fn redact(text: &str) -> String {
+pub(crate) fn redact(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut run = String::new();
     for c in text.chars().chain(std::iter::once('\0')) {

@@ -15,13 +15,13 @@ pub(super) async fn decide(
     State(api): State<Api>,
     Json(question): Json<Question>,
 ) -> Result<Response, Problem> {
-    let decision = api.masking.route(&question, Moment::now()).await;
-    match &decision {
+    let routing = api.masking.route(&question, Moment::now()).await;
+    match &routing.decision {
         Decision::Connect(connect) => {
             let routed = &connect.routed;
             tracing::debug!(trip = %routed.trip, caller = %routed.caller_role, "route: connect");
         }
         Decision::Reject(reason) => tracing::debug!(reason = reason.as_str(), "route: reject"),
     }
-    Ok(json_text(StatusCode::OK, document::render(&decision, api.masking.sip_host())?))
+    Ok(json_text(StatusCode::OK, document::render(&routing.decision, routing.plan.as_deref(), api.masking.sip_host())?))
 }

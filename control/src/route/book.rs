@@ -130,16 +130,24 @@ impl RouteBook {
 
     /// Remembers a decision; a later one for the same Call-ID takes its place.
     pub fn remember(&self, sip_call_id: &str, outcome: Outcome, now: Moment) {
-        let key = self.key(sip_call_id);
+        let key = self.pseudonym(sip_call_id);
         let mut entries = self.lock();
         entries.note(key, What::from(&outcome), now);
         entries.decided.insert(key, Decided { outcome, stage: Stage::Fresh }, now, now);
     }
 
+    /// The trip whose call with this Call-ID was let through, while its offer has not come.
+    pub fn awaits_offer(&self, sip_call_id: &str, now: Moment) -> Option<TripId> {
+        match self.claim(sip_call_id, true, now) {
+            Claim::Opens(routed) => Some(routed.trip),
+            Claim::Refused | Claim::Spent | Claim::Unknown => None,
+        }
+    }
+
     /// What an offer with this Call-ID may do, there being no live call with it. `in_dialog`: the offer has a tag of
     /// the other side, so its dialog began before.
     pub fn claim(&self, sip_call_id: &str, in_dialog: bool, now: Moment) -> Claim {
-        let key = self.key(sip_call_id);
+        let key = self.pseudonym(sip_call_id);
         let entries = self.lock();
         let ended = entries.ended.get(&key, now).is_some();
         match entries.decided.get(&key, now) {
@@ -156,24 +164,25 @@ impl RouteBook {
 
     /// The decision has opened its call.
     pub fn used(&self, sip_call_id: &str, now: Moment) {
-        self.lock().step(self.key(sip_call_id), Stage::Used, now);
+        self.lock().step(self.pseudonym(sip_call_id), Stage::Used, now);
     }
 
     /// The proxy gave the call up before it was answered: a first offer may open it again, for another destination.
     pub fn released(&self, sip_call_id: &str, now: Moment) {
-        self.lock().step(self.key(sip_call_id), Stage::Released, now);
+        self.lock().step(self.pseudonym(sip_call_id), Stage::Released, now);
     }
 
     /// Control ended the call by itself: nothing opens it again, unless it is decided anew.
     pub fn ended(&self, sip_call_id: &str, now: Moment) {
-        self.lock().ended.insert(self.key(sip_call_id), (), now, now);
+        self.lock().ended.insert(self.pseudonym(sip_call_id), (), now, now);
     }
 
     fn lock(&self) -> MutexGuard<'_, Entries> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn key(&self, sip_call_id: &str) -> Key {
+    /// The stand-in for a Call-ID, which may hold a number.
+    pub fn pseudonym(&self, sip_call_id: &str) -> Key {
         self.keys.pseudonym("route", sip_call_id)
     }
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use super::decide::{Connect, Decision};
+use crate::city::CityPlan;
 use crate::name::{Role, TripId};
 
 #[derive(Serialize)]
@@ -38,24 +39,48 @@ struct NameAddr<'a> {
 #[derive(Serialize)]
 #[serde(tag = "decision", rename_all = "snake_case")]
 enum Bauta<'a> {
-    Connect { trip: &'a TripId, caller: &'a Role, callee: &'a Role, record: bool, max_seconds: u32 },
-    Reject { sip_code: u16, reason: &'static str },
+    Connect {
+        trip: &'a TripId,
+        caller: &'a Role,
+        callee: &'a Role,
+        record: bool,
+        max_seconds: u32,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        ring_seconds: Option<u16>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        consent_prompt: Option<&'a str>,
+    },
+    Reject {
+        sip_code: u16,
+        reason: &'static str,
+        announcement: &'a str,
+    },
 }
 
 /// The document as JSON. `host` is the host part of every URI: never one that the caller chose, for it decides where
-/// the callee's own number is sent.
-pub fn render(decision: &Decision, host: &str) -> Result<Vec<u8>, serde_json::Error> {
+/// the callee's own number is sent. `plan` is the policy of the city whose number was dialled, if it is one of ours.
+pub fn render(
+    decision: &Decision,
+    plan: Option<&CityPlan>,
+    host: &str,
+) -> Result<Vec<u8>, serde_json::Error> {
     match decision {
-        Decision::Connect(connect) => connected(connect, host),
-        Decision::Reject(reason) => serde_json::to_vec(&document(
-            Vec::new(),
-            Bauta::Reject { sip_code: reason.sip_code(), reason: reason.as_str() },
-        )),
+        Decision::Connect(connect) => connected(connect, plan, host),
+        Decision::Reject(reason) => {
+            let usual = (reason.sip_code(), reason.as_str());
+            let (sip_code, announcement) = plan.map_or(usual, |plan| plan.answer(*reason));
+            let reject = Bauta::Reject { sip_code, reason: reason.as_str(), announcement };
+            serde_json::to_vec(&document(Vec::new(), reject))
+        }
     }
 }
 
-fn connected(connect: &Connect, host: &str) -> Result<Vec<u8>, serde_json::Error> {
-    let Connect { routed, callee, shown } = connect;
+fn connected(
+    connect: &Connect,
+    plan: Option<&CityPlan>,
+    host: &str,
+) -> Result<Vec<u8>, serde_json::Error> {
+    let Connect { routed, callee, shown, ring_seconds } = connect;
     let uri = Zeroizing::new(format!("sip:{}@{host}", *callee.reveal()));
     let from = format!("sip:{shown}@{host}");
     let headers =
@@ -66,6 +91,8 @@ fn connected(connect: &Connect, host: &str) -> Result<Vec<u8>, serde_json::Error
         callee: &routed.callee_role,
         record: routed.record,
         max_seconds: routed.max_seconds,
+        ring_seconds: ring_seconds.map(Into::into),
+        consent_prompt: plan.and_then(|plan| plan.consent_prompt.as_deref()).filter(|_| routed.record),
     };
     serde_json::to_vec(&document(vec![Route { uri: &uri, headers }], bauta))
 }

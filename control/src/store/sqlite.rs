@@ -1,47 +1,53 @@
-//! The embedded store: SQLite in `STATE/bauta.db` (0600, WAL), on a thread of its own.
+//! The embedded store: SQLite in `STATE/bauta.db` (0600, WAL), on threads of its own.
 //!
-//! Requests travel to that thread over a bounded channel. It takes what is waiting as one transaction, each
-//! request in its own savepoint, and answers after the commit: many writers share one disk flush.
-//! Party numbers and PINs are sealed; they are found by keyed HMAC.
+//! One thread writes, many requests to a commit; one answers look-ups that a call may wait for; one reads what takes
+//! long (see [`queue`]). Party numbers and PINs are sealed; they are found by keyed HMAC.
 
+mod allot;
+mod amend;
+mod crowd;
+mod queue;
 mod rows;
 mod schema;
+mod sealed;
+mod tokens;
 mod trips;
+mod upkeep;
 
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
-use rusqlite::{Connection, Savepoint, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::{
-    AmendError, Change, CreateError, Created, Loaded, PutCityError, RecordingEntry, Store, StoreError,
+    AmendError, Cities, CreateError, Created, Page, PutCityError, RecordingEntry, Resealed, Store, StoreError,
 };
-use crate::city::CityPlan;
+use crate::city::{CityPlan, NumberState};
+use crate::forecast::PoolUse;
 use crate::live::Later;
 use crate::moment::Moment;
 use crate::name::{City, TripId};
-use crate::number::PoolNumber;
+use crate::number::{E164, PoolNumber};
 use crate::secret::{Keys, Lookup};
-use crate::trip::{Trip, TripOrder};
+use crate::token::TokenEntry;
+use crate::trip::{Change, Pin, Trip, TripOrder};
+use queue::{Reader, Writer};
 
-/// Requests that may wait; beyond that callers are told to come back.
-const WAITING: usize = 4_096;
-/// Requests that share one commit at most.
-const BATCH: usize = 256;
+/// Statements that a connection keeps prepared.
+const STATEMENTS: usize = 64;
 
-/// Runs inside a savepoint; says afterwards to whom, once the commit's outcome is known.
-type Work = Box<dyn FnOnce(&mut rusqlite::Transaction<'_>) -> Reply + Send>;
-type Reply = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
-
-/// The SQLite store. Dropping it lets its thread finish what is waiting and end.
+/// The SQLite store. Dropping it lets its threads finish what is waiting and end.
 pub struct Sqlite {
-    work: SyncSender<Work>,
-    keys: Arc<Keys>,
+    path: PathBuf,
+    writer: Writer,
+    /// What a call waits for.
+    lookups: Reader,
+    /// What nobody waits for in a hurry.
+    reports: Reader,
     ended: Option<oneshot::Receiver<()>>,
 }
 
@@ -65,21 +71,21 @@ impl Sqlite {
             .map_err(failed)?;
         let mut connection = Connection::open(path)?;
         connection.busy_timeout(Duration::from_secs(5))?;
-        schema::prepare(&mut connection)?;
-        let (work, queue) = sync_channel(WAITING);
+        schema::prepare(&mut connection, &keys)?;
+        connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        let reader = |name| {
+            let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+            connection.busy_timeout(Duration::from_secs(5))?;
+            connection.set_prepared_statement_cache_capacity(STATEMENTS);
+            Reader::start(connection, Arc::clone(&keys), name).map_err(failed)
+        };
+        let (lookups, reports) = (reader("store lookups")?, reader("store reports")?);
         let (alive, ended) = oneshot::channel();
-        std::thread::Builder::new()
-            .name("store".into())
-            .spawn(move || {
-                // Gone with the thread, however that ends.
-                let _alive: oneshot::Sender<()> = alive;
-                serve(&mut connection, &queue);
-            })
-            .map_err(failed)?;
-        Ok(Self { work, keys, ended: Some(ended) })
+        let writer = Writer::start(connection, Arc::clone(&keys), alive).map_err(failed)?;
+        Ok(Self { path: path.to_owned(), writer, lookups, reports, ended: Some(ended) })
     }
 
-    /// Ready when the store's thread has ended: nothing is kept any more. To be asked once.
+    /// Ready when the writing thread has ended: nothing is kept any more. To be asked once.
     pub fn ended(&mut self) -> impl Future<Output = ()> + Send + 'static {
         let ended = self.ended.take();
         async move {
@@ -89,94 +95,63 @@ impl Sqlite {
             }
         }
     }
-
-    /// Runs `job` on the store's thread; its answer comes when its batch is committed.
-    fn run<T, E>(
-        &self,
-        job: impl FnOnce(&Connection, &Keys) -> Result<T, E> + Send + 'static,
-    ) -> Later<'_, Result<T, E>>
-    where
-        T: Send + 'static,
-        E: From<StoreError> + Send + 'static,
-    {
-        let keys = Arc::clone(&self.keys);
-        let (tell, told) = oneshot::channel();
-        let work: Work = Box::new(move |transaction| {
-            let outcome = in_savepoint(transaction, |connection| job(connection, &keys));
-            // Nobody listens any more when the request was abandoned: what it did stands.
-            Box::new(move |committed| drop(tell.send(committed.map_err(E::from).and(outcome))))
-        });
-        let sent = self.work.try_send(work).map_err(|e| match e {
-            std::sync::mpsc::TrySendError::Full(_) => StoreError::Busy(WAITING),
-            std::sync::mpsc::TrySendError::Disconnected(_) => StoreError::Silent,
-        });
-        Box::pin(async move {
-            sent?;
-            told.await.unwrap_or_else(|_| Err(StoreError::Silent.into()))
-        })
-    }
-}
-
-fn in_savepoint<T, E: From<StoreError>>(
-    transaction: &mut rusqlite::Transaction<'_>,
-    job: impl FnOnce(&Connection) -> Result<T, E>,
-) -> Result<T, E> {
-    let savepoint: Savepoint<'_> = transaction.savepoint().map_err(StoreError::from)?;
-    // Dropping the savepoint without a commit undoes what the job did.
-    let value = job(&savepoint)?;
-    savepoint.commit().map_err(StoreError::from)?;
-    Ok(value)
-}
-
-/// Runs requests in one transaction. SQLite ends that transaction by itself when the disk is full or fails: what
-/// came after would be committed one by one, so it is given up, and answered `Silent`.
-fn work_off(batch: Vec<Work>, transaction: &mut rusqlite::Transaction<'_>) -> Vec<Reply> {
-    let mut replies = Vec::with_capacity(batch.len());
-    for work in batch {
-        replies.push(work(transaction));
-        if transaction.is_autocommit() {
-            break;
-        }
-    }
-    replies
-}
-
-/// The store's thread.
-fn serve(connection: &mut Connection, queue: &Receiver<Work>) {
-    while let Ok(first) = queue.recv() {
-        let batch: Vec<Work> = std::iter::once(first).chain(queue.try_iter().take(BATCH - 1)).collect();
-        match connection.transaction_with_behavior(TransactionBehavior::Immediate) {
-            Ok(mut transaction) => {
-                let replies = work_off(batch, &mut transaction);
-                let committed = transaction.commit().map_err(StoreError::from);
-                if let Err(error) = &committed {
-                    tracing::error!(%error, "a batch of {} requests was not committed", replies.len());
-                }
-                for reply in replies {
-                    reply(committed.clone());
-                }
-            }
-            // Dropping the batch answers `Silent` to each; the next request tries again.
-            Err(error) => tracing::error!(%error, "store: no transaction; {} requests refused", batch.len()),
-        }
-    }
 }
 
 impl Store for Sqlite {
-    fn load(&self, now: Moment) -> Later<'_, Result<Loaded, StoreError>> {
-        self.run(move |db, keys| Ok(Loaded { cities: rows::cities(db)?, trips: trips::held(db, keys, now)? }))
+    fn load(
+        &self,
+        now: Moment,
+        mut each: Box<dyn FnMut(Trip) + Send>,
+    ) -> Later<'_, Result<Cities, StoreError>> {
+        self.reports.run(move |db, keys| {
+            trips::held(db, keys, now, &mut *each)?;
+            rows::cities(db)
+        })
     }
 
     fn put_city(&self, city: City, plan: CityPlan) -> Later<'_, Result<bool, PutCityError>> {
-        self.run(move |db, _| rows::put_city(db, &city, &plan))
+        self.writer.run(move |desk| rows::put_city(desk.db, &city, &plan))
+    }
+
+    fn set_number(
+        &self,
+        city: City,
+        number: PoolNumber,
+        state: NumberState,
+    ) -> Later<'_, Result<CityPlan, PutCityError>> {
+        self.writer.run(move |desk| rows::set_number(desk.db, &city, number, state))
     }
 
     fn create_trip(&self, order: TripOrder, now: Moment) -> Later<'_, Result<Created, CreateError>> {
-        self.run(move |db, keys| trips::create(db, keys, &order, now))
+        self.writer.run(move |desk| allot::create(desk, &order, now))
     }
 
     fn amend_trip(&self, trip: TripId, change: Change, now: Moment) -> Later<'_, Result<Trip, AmendError>> {
-        self.run(move |db, keys| trips::amend(db, keys, &trip, change, now))
+        self.writer.run(move |desk| amend::amend(desk, &trip, &change, now))
+    }
+
+    fn block_pair(
+        &self,
+        trip: TripId,
+        blocked: bool,
+        now: Moment,
+    ) -> Later<'_, Result<Vec<Trip>, AmendError>> {
+        self.writer.run(move |desk| amend::block_pair(desk, &trip, blocked, now))
+    }
+
+    fn erase(&self, person: E164, now: Moment) -> Later<'_, Result<Vec<Trip>, StoreError>> {
+        self.writer.run(move |desk| amend::erase(desk, &person, now))
+    }
+
+    fn trip(&self, trip: TripId, now: Moment) -> Later<'_, Result<Option<Trip>, StoreError>> {
+        self.lookups.run(move |db, keys| {
+            let kept = trips::read(db, keys, &trip)?.filter(|kept| now < kept.trip.life.held_until());
+            Ok(kept.map(|kept| kept.trip))
+        })
+    }
+
+    fn page(&self, page: Page, now: Moment) -> Later<'_, Result<Vec<Trip>, StoreError>> {
+        self.reports.run(move |db, keys| trips::page(db, keys, &page, now))
     }
 
     fn find_key(
@@ -185,27 +160,74 @@ impl Store for Sqlite {
         party: Lookup,
         now: Moment,
     ) -> Later<'_, Result<Option<Trip>, StoreError>> {
-        self.run(move |db, keys| trips::holding(db, keys, dialled, &party, now))
+        self.lookups.run(move |db, keys| trips::holding(db, keys, dialled, &party, now))
+    }
+
+    fn find_pin(
+        &self,
+        dialled: PoolNumber,
+        pin: Pin,
+        now: Moment,
+    ) -> Later<'_, Result<Option<(Trip, usize)>, StoreError>> {
+        self.lookups.run(move |db, keys| trips::with_pin(db, keys, dialled, &pin, now))
     }
 
     fn purge(&self, now: Moment) -> Later<'_, Result<usize, StoreError>> {
-        self.run(move |db, _| trips::purge(db, now))
+        self.writer.run(move |desk| upkeep::purge(desk, now))
+    }
+
+    fn census(&self, now: Moment) -> Later<'_, Result<[u64; 4], StoreError>> {
+        self.reports.run(move |db, _| trips::census(db, now))
+    }
+
+    fn pool_use(&self, city: City, now: Moment) -> Later<'_, Result<PoolUse, StoreError>> {
+        self.reports.run(move |db, _| upkeep::pool_use(db, &city, now))
+    }
+
+    fn sealed_by(&self) -> Later<'_, Result<Vec<(u8, u64)>, StoreError>> {
+        self.reports.run(|db, _| upkeep::sealed_by(db))
+    }
+
+    fn reseal(&self, after: Option<TripId>) -> Later<'_, Result<Resealed, StoreError>> {
+        self.writer.run(move |desk| upkeep::reseal(desk, after.as_ref()))
+    }
+
+    fn back_up(&self, file: PathBuf) -> Later<'_, Result<u64, StoreError>> {
+        let database = self.path.clone();
+        self.reports.run(move |_, _| upkeep::back_up(&database, &file))
     }
 
     fn recording_started(&self, recording: RecordingEntry) -> Later<'_, Result<(), StoreError>> {
-        self.run(move |db, _| rows::recording_started(db, &recording))
+        self.writer.run(move |desk| rows::recording_started(desk.db, &recording))
     }
 
     fn recordings(&self, trip: TripId) -> Later<'_, Result<Vec<RecordingEntry>, StoreError>> {
-        self.run(move |db, _| rows::recordings(db, &trip))
+        self.lookups.run(move |db, _| rows::recordings(db, &trip))
     }
 
     fn recording(&self, id: Uuid) -> Later<'_, Result<Option<RecordingEntry>, StoreError>> {
-        self.run(move |db, _| rows::recording(db, id))
+        self.lookups.run(move |db, _| rows::recording(db, id))
     }
 
     fn ping(&self) -> Later<'_, Result<(), StoreError>> {
-        self.run(|db, _| db.query_row("SELECT 1", [], |_| Ok(())).map_err(StoreError::from))
+        // Through the writer: without it nothing is kept.
+        self.writer.run(|desk| desk.db.query_row("SELECT 1", [], |_| Ok(())).map_err(StoreError::from))
+    }
+
+    fn tokens(&self) -> Later<'_, Result<Vec<TokenEntry>, StoreError>> {
+        self.reports.run(|db, _| tokens::all(db))
+    }
+
+    fn put_token(&self, token: TokenEntry) -> Later<'_, Result<(), StoreError>> {
+        self.writer.run(move |desk| tokens::put(desk.db, &token))
+    }
+
+    fn delete_token(&self, id: Uuid) -> Later<'_, Result<(), StoreError>> {
+        self.writer.run(move |desk| tokens::delete(desk.db, id))
+    }
+
+    fn tokens_used(&self, uses: Vec<(Uuid, Moment)>) -> Later<'_, Result<(), StoreError>> {
+        self.writer.run(move |desk| tokens::used(desk.db, &uses))
     }
 }
 

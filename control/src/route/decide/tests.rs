@@ -121,5 +121,8 @@ fn a_number_needs_no_host_and_a_call_a_call_id() {
     assert!(matches!(decide(&directory, &ask(&directory, &question).unwrap(), NOW), Decision::Connect(_)));
     question.call_id = Zeroizing::new(" ".into());
     assert_eq!(ask(&directory, &question), Err(Reason::Malformed));
-    assert_eq!(Reason::ALL.map(|r| r as usize), [0, 1, 2, 3, 4], "counters are indexed by discriminant");
+    assert!(
+        Reason::ALL.iter().enumerate().all(|(at, r)| *r as usize == at),
+        "counters are indexed by discriminant"
+    );
 }

@@ -3,9 +3,10 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use uuid::Uuid;
 
-use crate::city::CityPlan;
+use crate::city::{CityPlan, NumberState};
 use crate::moment::Moment;
 use crate::name::{City, TripId};
+use crate::number::PoolNumber;
 use crate::store::{PutCityError, RecordingEntry, StoreError};
 
 /// Every city.
@@ -42,8 +43,8 @@ pub(super) fn put_city(db: &Connection, name: &City, plan: &CityPlan) -> Result<
     )
     .map_err(database)?;
     db.execute("DELETE FROM pool_numbers WHERE city = ?1", [name.as_str()]).map_err(database)?;
-    for number in &plan.numbers {
-        let stored = i64::try_from(number.to_integer()).unwrap_or(0);
+    for number in plan.numbers.keys() {
+        let stored = integer(*number);
         let added = db
             .execute("INSERT OR IGNORE INTO pool_numbers VALUES (?1, ?2)", params![stored, name.as_str()])
             .map_err(database)?;
@@ -56,6 +57,24 @@ pub(super) fn put_city(db: &Connection, name: &City, plan: &CityPlan) -> Result<
         }
     }
     Ok(!known)
+}
+
+/// Changes what one number of a city is used for; answers the city's plan.
+pub(super) fn set_number(
+    db: &Connection,
+    name: &City,
+    number: PoolNumber,
+    state: NumberState,
+) -> Result<CityPlan, PutCityError> {
+    let mut plan = city(db, name)?.ok_or_else(|| PutCityError::Unknown(format!("city {name}")))?;
+    plan.set_state(number, state).map_err(|_| PutCityError::Unknown(format!("{number} in {name}")))?;
+    put_city(db, name, &plan)?;
+    Ok(plan)
+}
+
+/// A number as the store keeps it: 15 digits fit in 50 bits.
+pub(super) fn integer(number: PoolNumber) -> i64 {
+    number.to_integer().cast_signed()
 }
 
 /// Notes a recording; noting it twice changes nothing.

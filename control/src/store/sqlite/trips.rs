@@ -1,165 +1,170 @@
-//! Trips as rows: making one with its numbers, changing, finding, erasing.
+//! Trips as rows: written, read, found.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
-use zeroize::Zeroizing;
+use std::num::{NonZeroU16, NonZeroU32};
 
-use super::rows;
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, ToSql, params};
+
+use super::rows::integer;
+use super::sealed;
 use crate::moment::Moment;
 use crate::name::{City, Role, TripId};
-use crate::number::{E164, PoolNumber};
-use crate::pool::{Holds, choose};
+use crate::number::PoolNumber;
 use crate::secret::{Keys, Lookup};
-use crate::store::{AmendError, Change, CreateError, Created, StoreError};
-use crate::trip::{Life, Party, Pin, Trip, TripOrder};
+use crate::store::{Page, StoreError};
+use crate::trip::{Life, Party, Pin, Rules, Trip, TripState};
 
-/// Tries to find a PIN that nobody has on the same pool number.
-const PIN_TRIES: usize = 20;
-/// Seconds that a key which is not held any more is remembered, so that its number comes last for its party.
-const REMEMBERED: i64 = 90 * 86_400;
+/// What of a trip is written when it is made and never changes, then what may.
+const COLUMNS: &str = "id, city, created_at, role_a, dial_a, role_b, dial_b, cooling, \
+    version, expires_at, ends_by, closed_at, lives, grace, sliding, held_until, \
+    record, callers, max_seconds, ring_seconds, max_calls, calls, blocked, lost, secret";
 
-impl From<rusqlite::Error> for CreateError {
-    fn from(error: rusqlite::Error) -> Self {
-        StoreError::from(error).into()
-    }
+/// A trip, and what the request that made it said.
+pub(super) struct Kept {
+    /// The trip.
+    pub trip: Trip,
+    /// The request's pseudonym.
+    pub content: [u8; 16],
 }
 
-impl From<rusqlite::Error> for AmendError {
-    fn from(error: rusqlite::Error) -> Self {
-        StoreError::from(error).into()
-    }
-}
-
-/// Makes a trip: numbers chosen by [`choose`], kept unique by the primary key of `held`.
-pub(super) fn create(
+/// Adds a trip.
+pub(super) fn insert(
     db: &Connection,
     keys: &Keys,
-    order: &TripOrder,
-    now: Moment,
-) -> Result<Created, CreateError> {
-    let content = keys.pseudonym("trip content", &order.content);
-    if let Some((trip, known)) = read(db, keys, &order.id)? {
-        match trip {
-            trip if known == content && now < trip.life.held_until() => return Ok(Created::Known(trip)),
-            trip if now < trip.life.held_until() => return Err(CreateError::Conflict(trip.id)),
-            // Purged in fact, erased only with the next sweep.
-            trip => erase(db, &trip.id)?,
-        }
-    }
-    let Some(plan) = rows::city(db, &order.city)? else {
-        return Err(CreateError::NoCity(order.city.clone()));
-    };
-    let version = next_version(db)?;
-    insert_trip(db, order, &content, version)?;
-    let mut parties: Vec<Party> = Vec::with_capacity(2);
-    for (position, (role, phone)) in order.parties.iter().enumerate() {
-        let lookup = keys.lookup(phone);
-        let other = parties.first().map(|p| p.dial);
-        let dial = choose(&plan.numbers, &holds(db, &lookup)?, &lookup, other, now).map_err(|exhausted| {
-            CreateError::Exhausted { city: order.city.clone(), role: role.clone(), exhausted }
-        })?;
-        let pin = hold(db, keys, order, &lookup, dial, now)?;
-        insert_party(
-            db,
-            keys,
-            &order.id,
-            position,
-            &Party { role: role.clone(), phone: phone.clone(), dial, pin: pin.clone() },
-        )?;
-        parties.push(Party { role: role.clone(), phone: phone.clone(), dial, pin });
-    }
-    let parties = <[Party; 2]>::try_from(parties).map_err(|_| damaged(&order.id, "has not two parties"))?;
-    Ok(Created::New(Trip {
-        id: order.id.clone(),
-        city: order.city.clone(),
-        version,
-        record: order.record,
-        max_seconds: order.max_seconds,
-        life: order.life,
-        parties,
-    }))
+    trip: &Trip,
+    content: &[u8; 16],
+) -> Result<(), StoreError> {
+    let mut statement = db.prepare_cached(&format!(
+        "INSERT INTO trips (content, {COLUMNS}) VALUES \
+         (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18,?19,?20,?21,?22,?23,?24,?25,?26)"
+    ))?;
+    let [first, second] = &trip.parties;
+    statement.raw_bind_parameter(1, content)?;
+    bind(&mut statement, 2, &[
+        &trip.id.as_str(),
+        &trip.city.as_str(),
+        &trip.life.created_at.unix(),
+        &first.role.as_str(),
+        &integer(first.dial),
+        &second.role.as_str(),
+        &integer(second.dial),
+        &trip.life.cooling,
+    ])?;
+    bind_changing(&mut statement, 10, keys, trip)?;
+    statement.raw_execute()?;
+    Ok(())
 }
 
-/// Takes (party, number) for the trip, with a PIN that is unique on the number. Returns the PIN.
-fn hold(
-    db: &Connection,
-    keys: &Keys,
-    order: &TripOrder,
-    lookup: &Lookup,
-    dial: PoolNumber,
-    now: Moment,
-) -> Result<Pin, CreateError> {
+/// Writes what may have changed of a trip.
+pub(super) fn update(db: &Connection, keys: &Keys, trip: &Trip) -> Result<(), StoreError> {
     let mut statement = db.prepare_cached(
-        "INSERT INTO held (lookup, number, trip, until, pin) VALUES (?1, ?2, ?3, ?4, ?5)
-         ON CONFLICT (lookup, number) DO UPDATE
-         SET trip = excluded.trip, until = excluded.until, pin = excluded.pin WHERE held.until <= ?6",
+        "UPDATE trips SET version = ?2, expires_at = ?3, ends_by = ?4, closed_at = ?5, lives = ?6, grace = ?7,
+         sliding = ?8, held_until = ?9, record = ?10, callers = ?11, max_seconds = ?12, ring_seconds = ?13,
+         max_calls = ?14, calls = ?15, blocked = ?16, lost = ?17, secret = ?18 WHERE id = ?1",
     )?;
-    for attempt in 0..PIN_TRIES {
-        // A crowded number gets longer PINs.
-        let length = if attempt < 4 { 5 } else { 6 + u32::try_from(attempt / 8).unwrap_or(0) };
-        let pin = Pin::random(length).map_err(|e| StoreError::Database(format!("no random bytes: {e}")))?;
-        let taken = statement.execute(params![
-            lookup,
-            integer(dial),
-            order.id.as_str(),
-            order.life.held_until().unix(),
-            pin_pseudonym(keys, &pin),
-            now.unix()
-        ]);
-        match taken {
-            Ok(1) => return Ok(pin),
-            Ok(_) => return Err(damaged(&order.id, "chose a number that another trip holds").into()),
-            Err(rusqlite::Error::SqliteFailure(failure, _))
-                if failure.extended_code == rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err(StoreError::Database(format!("{dial}: no free PIN in {PIN_TRIES} tries")).into())
+    statement.raw_bind_parameter(1, trip.id.as_str())?;
+    bind_changing(&mut statement, 2, keys, trip)?;
+    statement.raw_execute()?;
+    Ok(())
 }
 
-/// Extends or closes a trip.
-pub(super) fn amend(
+fn bind_changing(
+    statement: &mut CachedStatement<'_>,
+    first: usize,
+    keys: &Keys,
+    trip: &Trip,
+) -> Result<(), StoreError> {
+    let secret =
+        sealed::seal(keys, &trip.id, &trip.parties).map_err(|e| damaged(trip.id.as_str(), &e.to_string()))?;
+    let (life, rules) = (&trip.life, &trip.rules);
+    let values: [&dyn ToSql; 17] = [
+        &trip.version.cast_signed(),
+        &life.expires_at.unix(),
+        &life.ends_by.unix(),
+        &life.closed_at.map(Moment::unix),
+        &life.lives,
+        &life.grace,
+        &life.sliding,
+        &life.held_until().unix(),
+        &rules.record,
+        &bits(rules.callers),
+        &rules.max_seconds,
+        &rules.ring_seconds.map(NonZeroU16::get),
+        &rules.max_calls.map(NonZeroU32::get),
+        &trip.calls,
+        &trip.blocked,
+        &bits(trip.lost),
+        &secret,
+    ];
+    bind(statement, first, &values)
+}
+
+fn bind(statement: &mut CachedStatement<'_>, first: usize, values: &[&dyn ToSql]) -> Result<(), StoreError> {
+    for (index, value) in values.iter().enumerate() {
+        statement.raw_bind_parameter(first + index, value)?;
+    }
+    Ok(())
+}
+
+/// One trip, whatever its state.
+pub(super) fn read(db: &Connection, keys: &Keys, id: &TripId) -> Result<Option<Kept>, StoreError> {
+    let mut statement =
+        db.prepare_cached(&format!("SELECT {COLUMNS}, content FROM trips WHERE id = ?1"))?;
+    let mut rows = statement.query([id.as_str()])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    Ok(Some(Kept { trip: trip(row, keys)?, content: row.get(COUNT)? }))
+}
+
+/// Gives every trip whose numbers are held at `now` to `each`.
+pub(super) fn held(
     db: &Connection,
     keys: &Keys,
-    id: &TripId,
-    change: Change,
     now: Moment,
-) -> Result<Trip, AmendError> {
-    let Some((mut trip, _)) = read(db, keys, id)?.filter(|(trip, _)| now < trip.life.held_until()) else {
-        return Err(AmendError::NoTrip(id.clone()));
-    };
-    match change {
-        Change::Close if trip.life.closed_at.is_some() => return Ok(trip),
-        Change::Close => trip.life.closed_at = Some(now),
-        // What still connects may go on; what does not must not come back under a key that others may expect.
-        Change::Expire(at) if trip.life.connects(now) => trip.life.expires_at = at,
-        Change::Expire(_) => return Err(AmendError::Ended(id.clone())),
+    each: &mut dyn FnMut(Trip),
+) -> Result<(), StoreError> {
+    let mut statement = db.prepare(&format!("SELECT {COLUMNS} FROM trips WHERE +held_until > ?1"))?;
+    let mut rows = statement.query([now.unix()])?;
+    while let Some(row) = rows.next()? {
+        each(trip(row, keys)?);
     }
-    trip.version = next_version(db)?;
-    let until = trip.life.held_until().unix();
-    db.execute(
-        "UPDATE trips SET version = ?2, expires_at = ?3, closed_at = ?4, held_until = ?5 WHERE id = ?1",
-        params![
-            id.as_str(),
-            trip.version.cast_signed(),
-            trip.life.expires_at.unix(),
-            trip.life.closed_at.map(Moment::unix),
-            until
-        ],
-    )?;
-    for party in &trip.parties {
-        db.execute(
-            "UPDATE held SET until = ?3 WHERE lookup = ?1 AND number = ?2 AND trip = ?4",
-            params![keys.lookup(&party.phone), integer(party.dial), until, id.as_str()],
-        )?;
-    }
-    Ok(trip)
+    Ok(())
 }
 
-/// Every trip whose numbers are held at `now`.
-pub(super) fn held(db: &Connection, keys: &Keys, now: Moment) -> Result<Vec<Trip>, StoreError> {
-    let mut statement = db.prepare("SELECT * FROM trips WHERE held_until > ?1")?;
-    let heads = statement.query_map([now.unix()], TripRow::read)?.collect::<Result<Vec<_>, _>>()?;
-    heads.into_iter().map(|head| Ok(head.complete(db, keys)?.0)).collect()
+/// A page of trips that are not purged at `now`.
+pub(super) fn page(db: &Connection, keys: &Keys, page: &Page, now: Moment) -> Result<Vec<Trip>, StoreError> {
+    let mut statement = db.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM trips WHERE id > ?1 AND +held_until > ?2 AND (?3 IS NULL OR city = ?3) ORDER BY id"
+    ))?;
+    let after = page.after.as_ref().map_or("", TripId::as_str);
+    let mut rows =
+        statement.query(params![after, now.unix(), page.city.as_ref().map(City::as_str)])?;
+    let mut trips = Vec::new();
+    while let Some(row) = rows.next()?.filter(|_| trips.len() < page.limit) {
+        if page.state.is_none_or(|state| life(row).is_ok_and(|life| life.state(now) == state)) {
+            trips.push(trip(row, keys)?);
+        }
+    }
+    Ok(trips)
+}
+
+/// How many trips are in each state.
+pub(super) fn census(db: &Connection, now: Moment) -> Result<[u64; 4], StoreError> {
+    let mut statement =
+        db.prepare_cached("SELECT min(ifnull(closed_at, expires_at), expires_at), grace, held_until FROM trips")?;
+    let mut rows = statement.query([])?;
+    let mut count = [0; 4];
+    while let Some(row) = rows.next()? {
+        let (ends, grace, until): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let state = match now.unix() {
+            now if now < ends => TripState::Active,
+            now if now < ends.saturating_add(grace) => TripState::Grace,
+            now if now < until => TripState::Cooling,
+            _ => TripState::Purged,
+        };
+        if let Some(sum) = count.get_mut(state as usize) {
+            *sum += 1;
+        }
+    }
+    Ok(count)
 }
 
 /// The trip that holds (pool number, party) at `now`.
@@ -174,177 +179,111 @@ pub(super) fn holding(
         db.prepare_cached("SELECT trip FROM held WHERE lookup = ?1 AND number = ?2 AND until > ?3")?;
     let id: Option<String> =
         statement.query_row(params![party, integer(dialled), now.unix()], |row| row.get(0)).optional()?;
-    let Some(id) = id.and_then(|id| TripId::new(&id).ok()) else { return Ok(None) };
-    Ok(read(db, keys, &id)?.map(|(trip, _)| trip))
+    by_name(db, keys, id.as_deref())
 }
 
-/// Erases trips that are over. The keys stay for a while as pseudonyms, without a PIN.
-pub(super) fn purge(db: &Connection, now: Moment) -> Result<usize, StoreError> {
-    db.execute("UPDATE held SET pin = NULL WHERE until <= ?1 AND pin IS NOT NULL", [now.unix()])?;
-    db.execute("DELETE FROM held WHERE until <= ?1", [now.plus(-REMEMBERED).unix()])?;
-    Ok(db.execute("DELETE FROM trips WHERE held_until <= ?1", [now.unix()])?)
+/// The trip in which somebody has `pin` on this number at `now`, and which of its parties that is.
+pub(super) fn with_pin(
+    db: &Connection,
+    keys: &Keys,
+    dialled: PoolNumber,
+    pin: &Pin,
+    now: Moment,
+) -> Result<Option<(Trip, usize)>, StoreError> {
+    let mut statement =
+        db.prepare_cached("SELECT trip FROM held WHERE number = ?1 AND pin = ?2 AND until > ?3")?;
+    let found = params![integer(dialled), pin_pseudonym(keys, pin), now.unix()];
+    let id: Option<String> = statement.query_row(found, |row| row.get(0)).optional()?;
+    let Some(trip) = by_name(db, keys, id.as_deref())? else { return Ok(None) };
+    let party = trip.parties.iter().position(|party| party.dial == dialled && party.pin == *pin);
+    Ok(party.map(|party| (trip, party)))
 }
 
-fn erase(db: &Connection, id: &TripId) -> Result<(), StoreError> {
-    db.execute("DELETE FROM trips WHERE id = ?1", [id.as_str()])?;
-    Ok(())
+fn by_name(db: &Connection, keys: &Keys, id: Option<&str>) -> Result<Option<Trip>, StoreError> {
+    let Some(id) = id.and_then(|id| TripId::new(id).ok()) else { return Ok(None) };
+    Ok(read(db, keys, &id)?.map(|kept| kept.trip))
 }
 
-fn next_version(db: &Connection) -> Result<u64, StoreError> {
-    let version: i64 =
-        db.query_row("UPDATE counter SET version = version + 1 RETURNING version", [], |row| row.get(0))?;
+/// The next change number.
+pub(super) fn next_version(db: &Connection) -> Result<u64, StoreError> {
+    let mut statement = db.prepare_cached("UPDATE counter SET version = version + 1 RETURNING version")?;
+    let version: i64 = statement.query_row([], |row| row.get(0))?;
     Ok(version.cast_unsigned())
 }
 
-fn holds(db: &Connection, lookup: &Lookup) -> Result<Holds, StoreError> {
-    let mut statement = db.prepare_cached("SELECT number, until FROM held WHERE lookup = ?1")?;
-    let rows = statement.query_map([lookup], |row| Ok((row.get::<_, i64>(0)?, row.get(1)?)))?;
-    let mut holds = Holds::new();
-    for row in rows {
-        let (number, until) = row?;
-        if let Ok(number) = PoolNumber::try_from(number.cast_unsigned()) {
-            holds.insert(number, Moment::from_unix(until));
-        }
-    }
-    Ok(holds)
+/// How many columns [`COLUMNS`] names.
+const COUNT: usize = 25;
+
+fn life(row: &Row<'_>) -> rusqlite::Result<Life> {
+    let moment = |index: usize| row.get(index).map(Moment::from_unix);
+    Ok(Life {
+        created_at: moment(2)?,
+        expires_at: moment(9)?,
+        ends_by: moment(10)?,
+        closed_at: row.get::<_, Option<i64>>(11)?.map(Moment::from_unix),
+        lives: row.get(12)?,
+        grace: row.get(13)?,
+        cooling: row.get(7)?,
+        sliding: row.get(14)?,
+    })
 }
 
-fn insert_trip(
-    db: &Connection,
-    order: &TripOrder,
-    content: &[u8; 16],
-    version: u64,
-) -> Result<(), StoreError> {
-    let mut statement =
-        db.prepare_cached("INSERT INTO trips VALUES (?1,?2,?3,?4,?5,?6,?7,?8,NULL,?9,?10,?11)")?;
-    statement.execute(params![
-        order.id.as_str(),
-        order.city.as_str(),
-        content,
-        version.cast_signed(),
-        order.record,
-        order.max_seconds,
-        order.life.created_at.unix(),
-        order.life.expires_at.unix(),
-        order.life.grace,
-        order.life.cooling,
-        order.life.held_until().unix()
-    ])?;
-    Ok(())
+fn rules(row: &Row<'_>) -> rusqlite::Result<Rules> {
+    Ok(Rules {
+        record: row.get(16)?,
+        callers: both(row.get(17)?),
+        max_seconds: row.get(18)?,
+        ring_seconds: row.get::<_, Option<u16>>(19)?.and_then(NonZeroU16::new),
+        max_calls: row.get::<_, Option<u32>>(20)?.and_then(NonZeroU32::new),
+    })
 }
 
-fn insert_party(
-    db: &Connection,
-    keys: &Keys,
-    trip: &TripId,
-    position: usize,
-    party: &Party,
-) -> Result<(), StoreError> {
-    let sealed = |what: &str, plain: &str| {
-        keys.seal(&purpose(what, trip, position), plain.as_bytes()).map_err(|e| damaged(trip, &e.to_string()))
-    };
-    let mut statement = db.prepare_cached("INSERT INTO parties VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
-    statement.execute(params![
-        trip.as_str(),
-        i64::try_from(position).unwrap_or(0),
-        party.role.as_str(),
-        sealed("phone", &party.phone.reveal())?,
-        integer(party.dial),
-        sealed("pin", party.pin.reveal())?
-    ])?;
-    Ok(())
-}
-
-/// A sealed value belongs to one place: another row cannot take it.
-fn purpose(what: &str, trip: &TripId, position: usize) -> String {
-    format!("{what}/{trip}/{position}")
-}
-
-fn read(db: &Connection, keys: &Keys, id: &TripId) -> Result<Option<(Trip, [u8; 16])>, StoreError> {
-    let mut statement = db.prepare_cached("SELECT * FROM trips WHERE id = ?1")?;
-    let head = statement.query_row([id.as_str()], TripRow::read).optional()?;
-    head.map(|head| head.complete(db, keys)).transpose()
-}
-
-/// A row of `trips`, names still unchecked.
-struct TripRow {
-    id: String,
-    city: String,
-    content: [u8; 16],
-    version: i64,
-    record: bool,
-    max_seconds: u32,
-    life: Life,
-}
-
-impl TripRow {
-    fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
-        let moment = |name: &str| row.get(name).map(Moment::from_unix);
-        Ok(Self {
-            id: row.get("id")?,
-            city: row.get("city")?,
-            content: row.get("content")?,
-            version: row.get("version")?,
-            record: row.get("record")?,
-            max_seconds: row.get("max_seconds")?,
-            life: Life {
-                created_at: moment("created_at")?,
-                expires_at: moment("expires_at")?,
-                closed_at: row.get::<_, Option<i64>>("closed_at")?.map(Moment::from_unix),
-                grace: row.get("grace")?,
-                cooling: row.get("cooling")?,
-            },
+/// The trip of a row of [`COLUMNS`].
+pub(super) fn trip(row: &Row<'_>, keys: &Keys) -> Result<Trip, StoreError> {
+    let text = |index: usize| row.get_ref(index)?.as_str().map_err(rusqlite::Error::from);
+    let name = text(0)?;
+    let wrong = |what: &dyn std::fmt::Display| damaged(name, &what.to_string());
+    let id = TripId::new(name).map_err(|e| wrong(&e))?;
+    let secret = row.get_ref(24)?.as_blob().map_err(rusqlite::Error::from)?;
+    let secrets = sealed::open(keys, &id, secret).map_err(|e| wrong(&e))?;
+    let [first, second] = secrets.ok_or_else(|| wrong(&"what is sealed is no pair of parties"))?;
+    let party = |(phones, pin), role: usize, dial: usize| -> Result<Party, StoreError> {
+        let dial = PoolNumber::try_from(row.get::<_, i64>(dial)?.cast_unsigned());
+        Ok(Party {
+            role: Role::new(text(role)?).map_err(|e| wrong(&e))?,
+            phones,
+            dial: dial.map_err(|e| wrong(&e))?,
+            pin,
         })
-    }
-
-    fn complete(self, db: &Connection, keys: &Keys) -> Result<(Trip, [u8; 16]), StoreError> {
-        let wrong = |what: &dyn std::fmt::Display| StoreError::Damaged {
-            trip: self.id.clone(),
-            what: what.to_string(),
-        };
-        let id = TripId::new(&self.id).map_err(|e| wrong(&e))?;
-        let mut statement = db
-            .prepare_cached("SELECT role, phone, dial, pin FROM parties WHERE trip = ?1 ORDER BY position")?;
-        let mut rows = statement.query([id.as_str()])?;
-        let mut parties = Vec::with_capacity(2);
-        while let Some(row) = rows.next()? {
-            let opened = |what: &str, sealed: Vec<u8>| -> Result<Zeroizing<String>, StoreError> {
-                let plain = keys.open(&purpose(what, &id, parties.len()), &sealed).map_err(|e| wrong(&e))?;
-                let text = std::str::from_utf8(&plain).map_err(|e| wrong(&e))?;
-                Ok(Zeroizing::new(text.to_owned()))
-            };
-            let party = Party {
-                role: Role::new(&row.get::<_, String>(0)?).map_err(|e| wrong(&e))?,
-                phone: E164::parse(&opened("phone", row.get(1)?)?).map_err(|e| wrong(&e))?,
-                dial: PoolNumber::try_from(row.get::<_, i64>(2)?.cast_unsigned()).map_err(|e| wrong(&e))?,
-                pin: Pin::from_digits(&opened("pin", row.get(3)?)?)
-                    .ok_or_else(|| wrong(&"a PIN is no PIN"))?,
-            };
-            parties.push(party);
-        }
-        let parties = <[Party; 2]>::try_from(parties).map_err(|_| wrong(&"has not two parties"))?;
-        let trip = Trip {
-            city: City::new(&self.city).map_err(|e| wrong(&e))?,
-            version: self.version.cast_unsigned(),
-            record: self.record,
-            max_seconds: self.max_seconds,
-            life: self.life,
-            parties,
-            id,
-        };
-        Ok((trip, self.content))
-    }
+    };
+    Ok(Trip {
+        city: City::new(text(1)?).map_err(|e| wrong(&e))?,
+        version: row.get::<_, i64>(8)?.cast_unsigned(),
+        life: life(row)?,
+        parties: [party(first, 3, 4)?, party(second, 5, 6)?],
+        rules: rules(row)?,
+        calls: row.get(21)?,
+        blocked: row.get(22)?,
+        lost: both(row.get(23)?),
+        id,
+    })
 }
 
-fn damaged(trip: &TripId, what: &str) -> StoreError {
-    StoreError::Damaged { trip: trip.to_string(), what: what.to_owned() }
+/// A stored value that makes no sense.
+pub(super) fn damaged(trip: &str, what: &str) -> StoreError {
+    StoreError::Damaged { trip: trip.to_owned(), what: what.to_owned() }
 }
 
-fn pin_pseudonym(keys: &Keys, pin: &Pin) -> [u8; 16] {
-    keys.pseudonym("pin", pin.reveal())
+/// The stand-in by which a PIN is found.
+pub(super) fn pin_pseudonym(keys: &Keys, pin: &Pin) -> [u8; 16] {
+    keys.pseudonym("pin", &pin.reveal())
 }
 
-/// 15 digits fit in 50 bits.
-fn integer(number: PoolNumber) -> i64 {
-    number.to_integer().cast_signed()
+/// First party: 1; second: 2.
+const fn bits([first, second]: [bool; 2]) -> u8 {
+    first as u8 | (second as u8) << 1
+}
+
+const fn both(bits: u8) -> [bool; 2] {
+    [bits & 1 != 0, bits & 2 != 0]
 }
