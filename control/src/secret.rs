@@ -343,6 +343,15 @@ mod tests {
     }
 
     #[test]
+    fn every_form_of_a_handset_has_one_look_up_key() {
+        let state = tempfile::tempdir().unwrap();
+        let keys = Keys::open_or_make(state.path()).unwrap();
+        let lookup = |number| keys.lookup(&E164::parse(number).unwrap());
+        assert_eq!(lookup("+5215512345678"), lookup("+525512345678"));
+        assert_ne!(lookup("+525512345679"), lookup("+525512345678"));
+    }
+
+    #[test]
     fn pseudonyms_are_stable_and_separate_by_purpose() {
         let state = tempfile::tempdir().unwrap();
         let keys = Keys::open_or_make(state.path()).unwrap();
