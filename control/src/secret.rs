@@ -52,7 +52,9 @@ pub enum SecretError {
     )]
     Missing(String),
     /// No id is left for another key.
-    #[error("{0}: holds 255 keys, and no more fit; take out lines of keys that seal nothing, but not the first")]
+    #[error(
+        "{0}: holds 255 keys, and no more fit; take out lines of keys that seal nothing, but not the first"
+    )]
     Full(String),
     /// The system gave no random bytes.
     #[error("the system gives no random bytes: {0}")]

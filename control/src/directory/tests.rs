@@ -146,7 +146,7 @@ fn slots_are_used_again_and_a_trip_that_was_extended_is_swept_at_its_new_end() {
         let now = NOW.plus(round * 100);
         for n in 0..10 {
             let name = format!("{round}-{n}");
-            let version = (round as u64) * 20 + n;
+            let version = round.cast_unsigned() * 20 + n;
             let made = trip(&name, version * 2, (n, 1), (n + 100, 2), now.plus(10));
             directory.put_trip(Trip { life: Life { created_at: now, ..made.life }, ..made.clone() });
             if n == 0 {
@@ -154,7 +154,7 @@ fn slots_are_used_again_and_a_trip_that_was_extended_is_swept_at_its_new_end() {
                 directory.put_trip(Trip { version: version * 2 + 1, life: longer, ..made });
             }
         }
-        assert_eq!(directory.sweep(now.plus(29), 99), if round == 0 { 0 } else { 1 });
+        assert_eq!(directory.sweep(now.plus(29), 99), usize::from(round != 0));
         assert_eq!(directory.sweep(now.plus(30), 99), 9, "round {round}");
     }
     assert_eq!(directory.sweep(NOW.plus(9_999), 99), 1);
@@ -167,7 +167,11 @@ fn a_suspended_number_is_known_as_such() {
     let mut plan = plan(&[1, 2]);
     plan.set_state(ours(2), NumberState::Suspended).unwrap();
     directory.put_city(&City::new("london").unwrap(), plan);
-    assert!(directory.is_suspended(ours(2)) && !directory.is_suspended(ours(1)) && !directory.is_suspended(ours(3)));
+    assert!(
+        directory.is_suspended(ours(2))
+            && !directory.is_suspended(ours(1))
+            && !directory.is_suspended(ours(3))
+    );
 }
 
 #[test]

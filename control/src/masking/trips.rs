@@ -124,7 +124,8 @@ impl Masking {
         let this = Arc::clone(self);
         let task = tokio::spawn(async move {
             let changed = this.store.block_pair(id.clone(), blocked, now).await?;
-            let mut taken = changed.into_iter().map(|trip| this.taken_in(trip, now)).collect::<Vec<_>>().into_iter();
+            let mut taken =
+                changed.into_iter().map(|trip| this.taken_in(trip, now)).collect::<Vec<_>>().into_iter();
             taken.next().ok_or(AmendError::NoTrip(id))
         });
         task.await.unwrap_or_else(|_| Err(StoreError::Silent.into()))

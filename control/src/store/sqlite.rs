@@ -24,7 +24,8 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::{
-    AmendError, Cities, CreateError, Created, Page, PutCityError, RecordingEntry, Resealed, Store, StoreError,
+    AmendError, Cities, CreateError, Created, Page, Purged, PutCityError, RecordingEntry, Resealed, Store,
+    StoreError,
 };
 use crate::city::{CityPlan, NumberState};
 use crate::forecast::PoolUse;
@@ -81,7 +82,7 @@ impl Sqlite {
         };
         let (lookups, reports) = (reader("store lookups")?, reader("store reports")?);
         let (alive, ended) = oneshot::channel();
-        let writer = Writer::start(connection, Arc::clone(&keys), alive).map_err(failed)?;
+        let writer = Writer::start(connection, keys, alive).map_err(failed)?;
         Ok(Self { path: path.to_owned(), writer, lookups, reports, ended: Some(ended) })
     }
 
@@ -172,7 +173,7 @@ impl Store for Sqlite {
         self.lookups.run(move |db, keys| trips::with_pin(db, keys, dialled, &pin, now))
     }
 
-    fn purge(&self, now: Moment) -> Later<'_, Result<usize, StoreError>> {
+    fn purge(&self, now: Moment) -> Later<'_, Result<Purged, StoreError>> {
         self.writer.run(move |desk| upkeep::purge(desk, now))
     }
 

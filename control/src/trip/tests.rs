@@ -172,7 +172,7 @@ fn rules_come_from_the_request_else_from_the_city() {
     }
 }
 
-fn after(trip: &Trip, change: Change, at: i64) -> Result<Trip, Unchanged> {
+fn after(trip: &Trip, change: &Change, at: i64) -> Result<Trip, Unchanged> {
     change.apply(trip, NOW.plus(at)).map(|changed| changed.unwrap_or_else(|| trip.clone()))
 }
 
@@ -180,31 +180,31 @@ fn after(trip: &Trip, change: Change, at: i64) -> Result<Trip, Unchanged> {
 fn a_trip_closes_reopens_in_grace_and_is_over_after_it() {
     // Lives 100 s, grace 10 s, cooling 50 s.
     let trip = made(&order("T", A, B).unwrap());
-    let closed = after(&trip, Change::Close, 20).unwrap();
-    assert_eq!(after(&closed, Change::Close, 25).unwrap(), closed);
+    let closed = after(&trip, &Change::Close, 20).unwrap();
+    assert_eq!(after(&closed, &Change::Close, 25).unwrap(), closed);
     assert!(!closed.connects(NOW.plus(21)));
-    let again = after(&closed, Change::Reopen { lives: None }, 29).unwrap();
+    let again = after(&closed, &Change::Reopen { lives: None }, 29).unwrap();
     assert_eq!((again.life.state(NOW.plus(29)), again.life.expires_at), (TripState::Active, NOW.plus(129)));
     assert!(again.connects(NOW.plus(29)));
     let over = Err(Unchanged::Over(life::Over::Ended));
-    assert_eq!(after(&closed, Change::Reopen { lives: None }, 30), over);
-    assert_eq!(after(&trip, Change::Reopen { lives: Some(5) }, 10).unwrap(), trip, "it is active");
+    assert_eq!(after(&closed, &Change::Reopen { lives: None }, 30), over);
+    assert_eq!(after(&trip, &Change::Reopen { lives: Some(5) }, 10).unwrap(), trip, "it is active");
     let lost = Trip { lost: [false, true], ..closed };
-    assert_eq!(after(&lost, Change::Reopen { lives: None }, 29), Err(Unchanged::HandedOn));
+    assert_eq!(after(&lost, &Change::Reopen { lives: None }, 29), Err(Unchanged::HandedOn));
 }
 
 #[test]
 fn running_out_leaves_grace_and_cancelling_cuts_it() {
     let trip = made(&order("T", A, B).unwrap());
-    let out = after(&trip, Change::RunOut, 20).unwrap();
+    let out = after(&trip, &Change::RunOut, 20).unwrap();
     assert!(out.connects(NOW.plus(29)) && !out.connects(NOW.plus(30)));
-    let cancelled = after(&trip, Change::Cancel, 20).unwrap();
+    let cancelled = after(&trip, &Change::Cancel, 20).unwrap();
     assert_eq!(cancelled.life.state(NOW.plus(20)), TripState::Cooling);
     assert_eq!(cancelled.life.held_until(), NOW.plus(70));
-    let late = after(&out, Change::Cancel, 25).unwrap();
+    let late = after(&out, &Change::Cancel, 25).unwrap();
     assert_eq!((late.life.state(NOW.plus(25)), late.life.held_until()), (TripState::Cooling, NOW.plus(75)));
-    assert_eq!(after(&late, Change::Cancel, 40).unwrap(), late);
-    assert!(after(&cancelled, Change::Reopen { lives: None }, 20).is_err());
+    assert_eq!(after(&late, &Change::Cancel, 40).unwrap(), late);
+    assert!(after(&cancelled, &Change::Reopen { lives: None }, 20).is_err());
 }
 
 #[test]
@@ -212,18 +212,15 @@ fn nothing_carries_a_trip_past_its_absolute_end() {
     let ends = TripRequest { ends_in: Some(150), sliding: Some(true), ..request("T", A, B) };
     let trip = made(&ends.order(&plan(), |_| false, NOW).unwrap());
     let extend = |lives| Change::Amend(Amendment { expires_in: Some(lives), ..Amendment::default() });
-    assert_eq!(after(&trip, extend(100), 50).unwrap().life.expires_at, NOW.plus(150));
-    assert_eq!(
-        after(&trip, extend(101), 50),
-        Err(Unchanged::Over(life::Over::PastEnd(NOW.plus(150))))
-    );
+    assert_eq!(after(&trip, &extend(100), 50).unwrap().life.expires_at, NOW.plus(150));
+    assert_eq!(after(&trip, &extend(101), 50), Err(Unchanged::Over(life::Over::PastEnd(NOW.plus(150)))));
     assert_eq!(trip.life.slid(NOW.plus(1)), None, "too little to be worth a write");
     assert_eq!(trip.life.slid(NOW.plus(30)), Some(NOW.plus(130)));
     assert_eq!(trip.life.slid(NOW.plus(90)), Some(NOW.plus(150)));
-    let called = after(&trip, Change::Called { calls: 3, expires_at: Some(NOW.plus(999)) }, 50).unwrap();
+    let called = after(&trip, &Change::Called { calls: 3, expires_at: Some(NOW.plus(999)) }, 50).unwrap();
     assert_eq!((called.calls, called.life.expires_at), (3, NOW.plus(150)));
-    assert_eq!(after(&called, Change::Called { calls: 2, expires_at: None }, 50).unwrap().calls, 3);
-    let closed = after(&trip, Change::Close, 10).unwrap();
-    let late = after(&closed, Change::Called { calls: 1, expires_at: Some(NOW.plus(120)) }, 11).unwrap();
+    assert_eq!(after(&called, &Change::Called { calls: 2, expires_at: None }, 50).unwrap().calls, 3);
+    let closed = after(&trip, &Change::Close, 10).unwrap();
+    let late = after(&closed, &Change::Called { calls: 1, expires_at: Some(NOW.plus(120)) }, 11).unwrap();
     assert_eq!(late.life, closed.life, "a call that was let through just before does not open it again");
 }

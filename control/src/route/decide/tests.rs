@@ -125,7 +125,8 @@ fn every_refusal_has_its_reason() {
     assert_eq!(outcome(from, to, None, NOW.plus(110)), Decision::Reject(Reason::TripEnded));
     assert_eq!(outcome(from, to, None, NOW.plus(120)), Decision::Reject(Reason::NoTrip));
     let rejected: serde_json::Value =
-        serde_json::from_slice(&render(&Decision::Reject(Reason::TripEnded), None, "gw.example").unwrap()).unwrap();
+        serde_json::from_slice(&render(&Decision::Reject(Reason::TripEnded), None, "gw.example").unwrap())
+            .unwrap();
     let want = serde_json::json!({"version":"1.0","routing":"serial","routes":[],
         "bauta":{"decision":"reject","sip_code":403,"reason":"trip_ended","announcement":"trip_ended"}});
     assert_eq!(rejected, want);

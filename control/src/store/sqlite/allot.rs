@@ -36,7 +36,11 @@ pub(super) fn create(desk: &mut Desk<'_>, order: &TripOrder, now: Moment) -> Res
     if let Some(kept) = trips::read(desk.db, desk.keys, &order.id)? {
         if now < kept.trip.life.held_until() {
             let same = kept.content == content;
-            return if same { Ok(Created::Known(kept.trip)) } else { Err(CreateError::Conflict(kept.trip.id)) };
+            return if same {
+                Ok(Created::Known(kept.trip))
+            } else {
+                Err(CreateError::Conflict(kept.trip.id))
+            };
         }
         // Purged in fact, erased only with the next sweep.
         desk.db.execute("DELETE FROM trips WHERE id = ?1", [order.id.as_str()])?;
@@ -59,8 +63,18 @@ pub(super) fn create(desk: &mut Desk<'_>, order: &TripOrder, now: Moment) -> Res
         version: next_version(desk.db)?,
         life: order.life,
         parties: [
-            Party { role: first.0.clone(), phones: first.1.clone(), dial: dial_a, pin: pin(desk, dial_a, now)? },
-            Party { role: second.0.clone(), phones: second.1.clone(), dial: dial_b, pin: pin(desk, dial_b, now)? },
+            Party {
+                role: first.0.clone(),
+                phones: first.1.clone(),
+                dial: dial_a,
+                pin: pin(desk, dial_a, now)?,
+            },
+            Party {
+                role: second.0.clone(),
+                phones: second.1.clone(),
+                dial: dial_b,
+                pin: pin(desk, dial_b, now)?,
+            },
         ],
         rules: order.rules,
         calls: 0,
@@ -130,14 +144,13 @@ fn choose(
     pool: &Pool,
     now: Moment,
 ) -> Result<Numbers, CreateError> {
-    let one = |role: &Role, party: &[Lookup], other: Option<PoolNumber>| {
-        let spread = party.first().copied().unwrap_or_default();
-        pool.choose(&holds(desk, party)?, &spread, other, now).map_err(|exhausted| CreateError::Exhausted {
-            city: order.city.clone(),
-            role: role.clone(),
-            exhausted,
-        })
-    };
+    let one =
+        |role: &Role, party: &[Lookup], other: Option<PoolNumber>| {
+            let spread = party.first().copied().unwrap_or_default();
+            pool.choose(&holds(desk, party)?, &spread, other, now).map_err(|exhausted| {
+                CreateError::Exhausted { city: order.city.clone(), role: role.clone(), exhausted }
+            })
+        };
     let ([first, second], [(role_a, _), (role_b, _)]) = (lookups, &order.parties);
     let (dial_a, rung_a) = one(role_a, first, None)?;
     let (dial_b, rung_b) = one(role_b, second, Some(dial_a))?;
@@ -146,14 +159,14 @@ fn choose(
 
 /// What a party, with all its phones, has to do with pool numbers.
 fn holds(desk: &Desk<'_>, party: &[Lookup]) -> Result<Holds, StoreError> {
-    let mut statement =
-        desk.db.prepare_cached("SELECT number, cools, until FROM held WHERE lookup = ?1")?;
+    let mut statement = desk.db.prepare_cached("SELECT number, cools, until FROM held WHERE lookup = ?1")?;
     let mut holds = Holds::new();
     for lookup in party {
         let mut rows = statement.query([lookup])?;
         while let Some(row) = rows.next()? {
             let Ok(number) = PoolNumber::try_from(row.get::<_, i64>(0)?.cast_unsigned()) else { continue };
-            let hold = Hold { cools_at: Moment::from_unix(row.get(1)?), until: Moment::from_unix(row.get(2)?) };
+            let hold =
+                Hold { cools_at: Moment::from_unix(row.get(1)?), until: Moment::from_unix(row.get(2)?) };
             holds.entry(number).and_modify(|known| *known = known.or(hold)).or_insert(hold);
         }
     }
@@ -219,7 +232,9 @@ fn take(
                 match taken {
                     Ok(1) => break,
                     Ok(_) => {
-                        return Err(damaged(trip.id.as_str(), "chose a number that another trip holds").into());
+                        return Err(
+                            damaged(trip.id.as_str(), "chose a number that another trip holds").into()
+                        );
                     }
                     Err(rusqlite::Error::SqliteFailure(failure, _))
                         if failure.extended_code == rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE

@@ -19,12 +19,7 @@ impl From<rusqlite::Error> for AmendError {
 }
 
 /// Changes a trip that is not purged yet.
-pub(super) fn amend(
-    desk: &Desk<'_>,
-    id: &TripId,
-    change: &Change,
-    now: Moment,
-) -> Result<Trip, AmendError> {
+pub(super) fn amend(desk: &Desk<'_>, id: &TripId, change: &Change, now: Moment) -> Result<Trip, AmendError> {
     let trip = live(desk, id, now)?;
     match change.apply(&trip, now) {
         Ok(Some(changed)) => Ok(keep(desk, changed)?),
@@ -64,8 +59,10 @@ pub(super) fn block_pair(
     now: Moment,
 ) -> Result<Vec<Trip>, AmendError> {
     let named = live(desk, id, now)?;
-    let [first, second] =
-        named.parties.each_ref().map(|p| p.phones.all().iter().map(|n| desk.keys.lookup(n)).collect::<Vec<_>>());
+    let [first, second] = named
+        .parties
+        .each_ref()
+        .map(|p| p.phones.all().iter().map(|n| desk.keys.lookup(n)).collect::<Vec<_>>());
     let mut ids = vec![named.id.clone()];
     for (a, b) in first.iter().flat_map(|a| second.iter().map(move |b| (a, b))) {
         let pair = [a.min(b), a.max(b)];
