@@ -69,6 +69,8 @@ impl Masking {
         }
         if let Ok(caller) = &asked.caller
             && let Some(found) = self.holder(asked.dialled, caller, now).await
+            // Whose own trip is over may have borrowed the phone of somebody whose is not.
+            && (found.trip.connects(now) || asked.pin.is_none())
         {
             return Ok(found);
         }

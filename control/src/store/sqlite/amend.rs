@@ -99,12 +99,18 @@ fn shared(desk: &Desk<'_>, a: &Lookup, b: &Lookup, now: Moment) -> Result<Vec<Tr
 /// Removes a person's number from every trip, which ends, and from what is remembered about numbers and blocks.
 pub(super) fn erase(desk: &Desk<'_>, person: &E164, now: Moment) -> Result<Vec<Trip>, StoreError> {
     let lookup = desk.keys.lookup(person);
-    let mut statement = desk.db.prepare("SELECT DISTINCT trip FROM held WHERE lookup = ?1")?;
+    // A trip that has lost its key to a later one is not found by it.
+    let mut statement = desk
+        .db
+        .prepare("SELECT trip FROM held WHERE lookup = ?1 UNION SELECT id FROM trips WHERE lost <> 0")?;
     let names =
         statement.query_map([lookup], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
     let mut erased = Vec::new();
     for id in names.iter().filter_map(|name| TripId::new(name).ok()) {
         let Some(kept) = trips::read(desk.db, desk.keys, &id)? else { continue };
+        if !kept.trip.parties.iter().any(|party| party.phones.have(&person.handset())) {
+            continue;
+        }
         let mut trip = Change::Cancel.apply(&kept.trip, now).ok().flatten().unwrap_or(kept.trip);
         for party in &mut trip.parties {
             if party.phones.have(&person.handset()) {

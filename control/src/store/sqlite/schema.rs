@@ -117,7 +117,8 @@ const STEPS: [Step; 4] = [
         code: one_row_for_each_trip,
         after: "DROP TABLE old_parties;
      DROP TABLE old_trips;
-     CREATE INDEX trips_by_end ON trips (held_until);",
+     CREATE INDEX trips_by_end ON trips (held_until);
+     CREATE INDEX trips_by_loss ON trips (id) WHERE lost <> 0;",
     },
     // A hash opens one token.
     Step::Sql(

@@ -525,3 +525,30 @@ fn a_blocked_pair_is_blocked_in_every_trip_until_it_is_not() {
     assert!(free.iter().all(|trip| !trip.blocked));
     assert_eq!(names(free), "ABD");
 }
+
+#[test]
+fn an_erased_person_is_in_no_trip_and_no_log_and_the_other_one_stays() {
+    let place = Place::new();
+    let store = place.open();
+    wait(store.put_city(city("london"), pool(1, 1))).unwrap();
+    made(&store, order("A", 1, 2, NOW, (10, 0, 500)), NOW);
+    let later = NOW.plus(20);
+    // Takes the tombstone of A, which is found by its loss alone.
+    assert_eq!(made(&store, order("B", 1, 3, later, (100, 0, 9)), later).forfeited.len(), 1);
+    made(&store, order("C", 4, 5, later, (100, 0, 9)), later);
+    let erased = wait(store.erase(phone(1), later)).unwrap();
+    assert_eq!(erased.iter().map(|trip| trip.id.as_str()).collect::<String>(), "AB");
+    assert_eq!(place.folder.path().join("bauta.db-wal").metadata().unwrap().len(), 0);
+    for trip in load(&store, later).1 {
+        let have = |n| trip.parties.iter().any(|party| party.phones.have(&phone(n)));
+        assert!(!have(1) && (trip.id.as_str() == "C" || !trip.connects(later)), "{trip:?}");
+        assert!(have(2) || have(3) || have(4));
+    }
+    let db = Connection::open(place.folder.path().join("bauta.db")).unwrap();
+    let lookup = place.keys.lookup(&phone(1));
+    let found: i64 =
+        db.query_row("SELECT COUNT(*) FROM held WHERE lookup = ?1", [lookup], |row| row.get(0)).unwrap();
+    assert_eq!(found, 0);
+    assert!(wait(store.erase(phone(1), later)).unwrap().is_empty(), "asking again changes nothing");
+    made(&store, order("D", 1, 6, later, (100, 0, 9)), later);
+}

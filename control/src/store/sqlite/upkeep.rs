@@ -1,6 +1,7 @@
 //! What keeps the database small, current and safe: purging, sealing anew, copies; and what it tells of pools.
 
 use std::path::Path;
+use std::time::Duration;
 
 use rusqlite::{Connection, params};
 
@@ -18,6 +19,8 @@ use crate::store::{Purged, Resealed, StoreError};
 const REMEMBERED: i64 = 90 * 86_400;
 /// Rows that one purge or one step of sealing takes: others wait meanwhile.
 const STEP: i64 = 2_000;
+/// How long the log's end is waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Parties that a forecast looks at, the busiest of each kind.
 const BUSIEST: i64 = 16;
 
@@ -83,6 +86,14 @@ pub(super) fn back_up(db: &Path, file: &Path) -> Result<u64, StoreError> {
             Err(error)
         }
     }
+}
+
+/// Writes the write-ahead log into the database and cuts it off: it holds rows as they were before.
+pub(super) fn truncate_log(db: &Path) -> Result<(), StoreError> {
+    let connection = Connection::open(db)?;
+    connection.busy_timeout(PATIENCE)?;
+    let busy: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    if busy { Err(StoreError::Database("somebody reads it".into())) } else { Ok(()) }
 }
 
 /// What a city's numbers are used for at `now`.
