@@ -52,7 +52,7 @@ fn a_trip_lives_over_the_api() {
         assert!(closed["closed_at"].is_string());
     }
     let rejected = server.route(&from, &to);
-    let want = json!({"decision": "reject", "sip_code": 403, "reason": "trip_ended"});
+    let want = json!({"decision": "reject", "sip_code": 403, "reason": "trip_ended", "announcement": "trip_ended"});
     assert_eq!((&rejected["routes"], &rejected["bauta"]), (&json!([]), &want));
     let extend = server.ask("PATCH", "/v1/trips/T-1001", "business", &json!({"expires_in": 9}));
     extend.problem(409, "has ended");
@@ -72,7 +72,8 @@ fn refusals_of_a_route_name_their_reason() {
         ("sip:+447700900001@x", "sip:+442079999999@pop", 404, "no_trip"),
     ] {
         let reply = server.route(from, to);
-        assert_eq!(reply["bauta"], json!({"decision": "reject", "sip_code": code, "reason": reason}));
+        let want = json!({"decision": "reject", "sip_code": code, "reason": reason, "announcement": reason});
+        assert_eq!(reply["bauta"], want);
         assert_eq!(reply["routes"], json!([]));
     }
     let metrics = server.send("GET", "/metrics", None, "").1;
@@ -81,7 +82,7 @@ fn refusals_of_a_route_name_their_reason() {
         "bauta_route_decisions_total{decision=\"connect\",reason=\"none\"} 0\n",
         "bauta_trips{state=\"active\"} 1\n",
         "bauta_trip_creations_total{outcome=\"new\"} 1\n",
-        "bauta_pool_numbers{city=\"london\"} 3\n",
+        "bauta_pool_numbers{city=\"london\",state=\"active\"} 3\n",
     ] {
         assert!(metrics.contains(line), "{line}{metrics}");
     }
@@ -133,7 +134,7 @@ fn a_full_pool_says_how_many_numbers_are_enough() {
     server.trip("T-1");
     server.trip("T-2");
     let problem =
-        server.ask("POST", "/v1/trips", "business", &wish("T-3")).problem(409, "3 numbers would be enough");
+        server.ask("POST", "/v1/trips", "business", &wish("T-3")).problem(409, "3 active numbers would be enough");
     assert_eq!(
         (&problem["numbers"], &problem["numbers_enough"], &problem["city"]),
         (&json!(2), &json!(3), &json!("london"))
