@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use control::http::{Access, Api, serve};
 use control::live::{CallDetail, CallSummary, Later, LiveCalls, RelayFacts};
-use control::masking::Masking;
+use control::masking::{CityFiles, Masking};
 use control::moment::Moment;
 use control::name::TripId;
 use control::route::RouteBook;
@@ -55,7 +55,7 @@ impl LiveCalls for Calls {
 
 /// A server on a thread of its own, and what the test needs of it.
 pub struct Server {
-    address: SocketAddr,
+    pub address: SocketAddr,
     pub folder: Arc<tempfile::TempDir>,
     pub store: Arc<dyn Store>,
     stop: Option<oneshot::Sender<()>>,
@@ -114,7 +114,8 @@ impl Server {
             runtime.block_on(async {
                 let now = Moment::now();
                 let book = Arc::new(RouteBook::open(&state, Arc::clone(&keys), now).unwrap());
-                let masking = Arc::new(Masking::load(store, keys, book, "sbc.example", now).await.unwrap());
+                let cities = CityFiles::new(&state.join("cities"));
+                let masking = Masking::load(store, keys, book, "sbc.example", cities, now).await.unwrap();
                 let tokens = Arc::new(Tokens::open(&state, Arc::clone(masking.store()), now).await.unwrap());
                 let access = Arc::new(Access::new(tokens, 1_000));
                 let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
