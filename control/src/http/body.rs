@@ -6,8 +6,8 @@ use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::problem::Problem;
 
@@ -36,6 +36,12 @@ impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for JsonOrNot
         Ok(Self(if body.is_empty() { T::default() } else { serde_json::from_slice(&body)? }))
     }
 }
+
+/// No body, or `{}`. It is read all the same: behind a body that nobody has read, hyper closes the connection, and the
+/// client's next request on it would get no answer.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Nothing {}
 
 /// The whole body, in time and within bounds.
 async fn arrived<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
