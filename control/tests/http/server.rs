@@ -55,7 +55,7 @@ impl LiveCalls for Calls {
 
 /// A server on a thread of its own, and what the test needs of it.
 pub struct Server {
-    address: SocketAddr,
+    pub address: SocketAddr,
     pub folder: Arc<tempfile::TempDir>,
     pub store: Arc<dyn Store>,
     stop: Option<oneshot::Sender<()>>,
