@@ -1,0 +1,76 @@
+//! Ways in which a call could have reached a party outside its trip, each as short as it gets.
+
+use control::city::CityPlan;
+use control::moment::Moment;
+use control::name::{City, Role, TripId};
+use control::number::{E164, PoolNumber};
+use control::route::Decision;
+use control::trip::Change;
+use serde_json::{Value, json};
+
+use crate::site::Site;
+
+const A: &str = "+447700900101";
+const B: &str = "+447700900102";
+const C: &str = "+447700900103";
+const D: &str = "+447700900104";
+
+const NOW: Moment = Moment::from_unix(1_800_000_000);
+
+/// A site with one city.
+async fn site(numbers: u64, cooling: u32) -> Site {
+    let site = Site::start(NOW).await;
+    pool(&site, numbers, cooling).await;
+    site
+}
+
+async fn pool(site: &Site, numbers: u64, cooling: u32) {
+    let numbers: Vec<_> = (1..=numbers).map(|n| format!("+44207946{n:04}")).collect();
+    let plan = json!({"country": "44", "numbers": numbers, "cooling": cooling});
+    let plan: CityPlan = serde_json::from_value(plan).unwrap();
+    site.masking.put_city(City::new("london").unwrap(), plan).await.unwrap();
+}
+
+/// A trip of 60 s without grace, if nothing else is said: its numbers.
+async fn trip(site: &Site, id: &str, people: [&[&str]; 2], more: Value, now: Moment) -> [PoolNumber; 2] {
+    let [driver, passenger] = people;
+    let mut request = json!({"trip": id, "city": "london", "expires_in": 60, "grace": 0, "parties": [
+        {"role": "driver", "phones": driver}, {"role": "passenger", "phones": passenger}]});
+    for (key, value) in more.as_object().into_iter().flatten() {
+        request[key] = value.clone();
+    }
+    let opened = site.masking.open_trip(&serde_json::from_value(request).unwrap(), now).await.unwrap();
+    assert!(opened.new);
+    opened.trip.parties.each_ref().map(|party| party.dial)
+}
+
+/// Trip and callee of a call, or why there is none.
+async fn call(site: &Site, from: &str, to: PoolNumber, now: Moment) -> (String, String) {
+    let question = json!({"call_id": format!("{from} {to} {now}"), "from": from, "to": to.to_string()});
+    let question = serde_json::from_value(question).unwrap();
+    match site.masking.route(&question, now).await.decision {
+        Decision::Connect(connect) => (connect.routed.trip.to_string(), connect.callee.reveal().to_string()),
+        Decision::Reject(reason) => (reason.as_str().to_owned(), String::new()),
+    }
+}
+
+fn id(text: &str) -> TripId {
+    TripId::new(text).unwrap()
+}
+
+fn reaches(trip: &str, callee: &str) -> (String, String) {
+    (trip.to_owned(), callee.to_owned())
+}
+
+fn refused(reason: &str) -> (String, String) {
+    reaches(reason, "")
+}
+
+#[tokio::test]
+async fn a_closed_trip_stays_closed_when_the_clock_goes_back() {
+    let site = site(2, 3_600).await;
+    let [driver, _] = trip(&site, "T", [&[A], &[B]], Value::Null, NOW).await;
+    site.masking.amend_trip(id("T"), Change::Close, NOW.plus(30)).await.unwrap();
+    assert_eq!(call(&site, A, driver, NOW.plus(20)).await, refused("trip_ended"));
+}
+
