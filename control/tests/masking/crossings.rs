@@ -74,3 +74,16 @@ async fn a_closed_trip_stays_closed_when_the_clock_goes_back() {
     assert_eq!(call(&site, A, driver, NOW.plus(20)).await, refused("trip_ended"));
 }
 
+#[tokio::test]
+async fn a_trip_that_is_over_does_not_come_back_with_a_key_that_is_anothers() {
+    let mut site = site(1, 0).await;
+    let [_, passenger] = trip(&site, "T-1", [&[A], &[B]], Value::Null, NOW).await;
+    let [driver, _] = trip(&site, "T-2", [&[A], &[C]], Value::Null, NOW.plus(60)).await;
+    for _ in 0..2 {
+        // By the clock both are active. If B reached A, A would call C back.
+        assert_eq!(call(&site, A, driver, NOW.plus(50)).await, reaches("T-2", C));
+        assert_eq!(call(&site, B, passenger, NOW.plus(50)).await, refused("trip_ended"));
+        site.restart(NOW.plus(50)).await;
+    }
+}
+

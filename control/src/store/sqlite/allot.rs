@@ -54,7 +54,7 @@ pub(super) fn create(desk: &mut Desk<'_>, order: &TripOrder, now: Moment) -> Res
         Some(numbers) => numbers,
         None => choose(desk, order, &lookups, &pool, now)?,
     };
-    let forfeited = forfeit(desk, &numbers.dials, &lookups, now)?;
+    let forfeited = forfeit(desk, &numbers.dials, &lookups)?;
     let [first, second] = &order.parties;
     let [dial_a, dial_b] = numbers.dials;
     let trip = Trip {
@@ -173,22 +173,27 @@ fn holds(desk: &Desk<'_>, party: &[Lookup]) -> Result<Holds, StoreError> {
     Ok(holds)
 }
 
-/// Trips that hold what is about to be taken learn that they have lost it.
+/// Trips that have what is about to be taken learn that they have lost it: those that are over, too, or a clock that goes
+/// back would bring them to life with a key that is another's.
 fn forfeit(
     desk: &Desk<'_>,
     dials: &[PoolNumber; 2],
     lookups: &[Vec<Lookup>; 2],
-    now: Moment,
 ) -> Result<Vec<Trip>, StoreError> {
+    let ever = Moment::from_unix(i64::MIN);
     let mut forfeited: Vec<Trip> = Vec::new();
     for (dial, party) in dials.iter().zip(lookups) {
         for lookup in party {
-            let Some(holder) = trips::holding(desk.db, desk.keys, *dial, lookup, now)? else { continue };
+            let Some(holder) = trips::holding(desk.db, desk.keys, *dial, lookup, ever)? else { continue };
             let known = forfeited.iter_mut().find(|trip| trip.id == holder.id);
             let mut trip = known.map_or(holder, |known| known.clone());
+            let before = trip.lost;
             for (party, lost) in trip.parties.iter().zip(&mut trip.lost) {
                 let has = |phone| desk.keys.lookup(phone) == *lookup;
                 *lost |= party.dial == *dial && party.phones.all().iter().any(has);
+            }
+            if trip.lost == before {
+                continue;
             }
             trip.version = next_version(desk.db)?;
             trips::update(desk.db, desk.keys, &trip)?;
