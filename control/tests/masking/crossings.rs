@@ -87,3 +87,24 @@ async fn a_trip_that_is_over_does_not_come_back_with_a_key_that_is_anothers() {
     }
 }
 
+#[tokio::test]
+async fn an_intent_does_not_pass_to_a_later_trip_of_the_same_id() {
+    let site = site(4, 0).await;
+    let short = json!({"expires_in": 10});
+    let [driver, _] = trip(&site, "T", [&[A], &[B]], short, NOW).await;
+    site.masking.open_intent(&id("T"), &Role::new("driver").unwrap(), NOW).unwrap();
+    trip(&site, "T", [&[C], &[D]], Value::Null, NOW.plus(20)).await;
+    assert_eq!(call(&site, "anonymous", driver, NOW.plus(30)).await, refused("withheld"));
+}
+
+#[tokio::test]
+async fn a_trip_that_goes_on_takes_the_place_of_the_intents_before() {
+    let site = site(2, 0).await;
+    let driver = Role::new("driver").unwrap();
+    trip(&site, "T-1", [&[A], &[B]], json!({"grace": 600}), NOW).await;
+    site.masking.open_intent(&id("T-1"), &driver, NOW.plus(60)).unwrap();
+    let [dial, _] = trip(&site, "T-2", [&[A], &[B]], Value::Null, NOW.plus(60)).await;
+    site.masking.open_intent(&id("T-2"), &driver, NOW.plus(60)).unwrap();
+    assert_eq!(call(&site, "anonymous", dial, NOW.plus(61)).await, reaches("T-2", B));
+}
+
