@@ -108,3 +108,30 @@ async fn a_trip_that_goes_on_takes_the_place_of_the_intents_before() {
     assert_eq!(call(&site, "anonymous", dial, NOW.plus(61)).await, reaches("T-2", B));
 }
 
+#[tokio::test]
+async fn blocking_a_pair_is_about_that_pair_alone() {
+    let site = site(4, 3_600).await;
+    let [one, _] = trip(&site, "T-1", [&[A], &[B]], Value::Null, NOW).await;
+    // Here A and B are one party.
+    let [other, _] = trip(&site, "T-2", [&[A, B], &[C]], Value::Null, NOW).await;
+    site.masking.block_pair(id("T-1"), true, NOW).await.unwrap();
+    assert_eq!(call(&site, A, one, NOW).await, refused("blocked"));
+    assert_eq!(call(&site, A, other, NOW).await, reaches("T-2", C));
+    // Of two pairs that are kept apart in one trip, one is let together again.
+    trip(&site, "T-3", [&[A], &[C]], Value::Null, NOW).await;
+    site.masking.block_pair(id("T-2"), true, NOW).await.unwrap();
+    site.masking.block_pair(id("T-3"), false, NOW).await.unwrap();
+    assert_eq!(call(&site, A, other, NOW).await, refused("blocked"));
+}
+
+#[tokio::test]
+async fn a_pair_is_blocked_although_their_trip_before_is_purged() {
+    let site = site(4, 0).await;
+    trip(&site, "T-1", [&[A], &[B]], Value::Null, NOW).await;
+    site.masking.sweep(NOW.plus(60)).await;
+    // The clock goes back: keys of the trip that was purged look as if they were held.
+    let [driver, _] = trip(&site, "T-2", [&[A], &[B]], Value::Null, NOW.plus(10)).await;
+    site.masking.block_pair(id("T-2"), true, NOW.plus(10)).await.unwrap();
+    assert_eq!(call(&site, A, driver, NOW.plus(10)).await, refused("blocked"));
+}
+

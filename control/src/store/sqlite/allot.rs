@@ -78,7 +78,7 @@ pub(super) fn create(desk: &mut Desk<'_>, order: &TripOrder, now: Moment) -> Res
         ],
         rules: order.rules,
         calls: 0,
-        blocked: blocked(desk, &lookups)?,
+        blocked: are_apart(desk, &lookups)?,
         lost: [false; 2],
     };
     let trip = take(desk, trip, &lookups, now)?;
@@ -87,7 +87,8 @@ pub(super) fn create(desk: &mut Desk<'_>, order: &TripOrder, now: Moment) -> Res
     Ok(Created::New(NewTrip { trip, forfeited, continues, rungs }))
 }
 
-fn lookups(desk: &Desk<'_>, phones: &Phones) -> Vec<Lookup> {
+/// What a party's phones are found by.
+pub(super) fn lookups(desk: &Desk<'_>, phones: &Phones) -> Vec<Lookup> {
     phones.all().iter().map(|phone| desk.keys.lookup(phone)).collect()
 }
 
@@ -266,7 +267,7 @@ fn random_pin(digits: u32) -> Result<Pin, StoreError> {
 }
 
 /// Whether any two of their phones are kept apart.
-fn blocked(desk: &Desk<'_>, [first, second]: &[Vec<Lookup>; 2]) -> Result<bool, StoreError> {
+pub(super) fn are_apart(desk: &Desk<'_>, [first, second]: &[Vec<Lookup>; 2]) -> Result<bool, StoreError> {
     let mut statement = desk.db.prepare_cached("SELECT 1 FROM blocks WHERE one = ?1 AND other = ?2")?;
     for a in first {
         for b in second {
