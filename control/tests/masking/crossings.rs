@@ -109,6 +109,41 @@ async fn a_trip_that_goes_on_takes_the_place_of_the_intents_before() {
 }
 
 #[tokio::test]
+async fn erasing_a_person_leaves_what_another_phone_has_in_other_trips() {
+    let site = site(1, 0).await;
+    // C has a trip of its own, and stands beside A in another.
+    let [driver, _] = trip(&site, "T-1", [&[C], &[D]], Value::Null, NOW).await;
+    pool(&site, 2, 0).await;
+    trip(&site, "T-2", [&[A, C], &[B]], Value::Null, NOW).await;
+    assert_eq!(site.masking.erase(E164::parse(A).unwrap(), NOW).await.unwrap(), 1);
+    // No other trip of C is given the number that C dials.
+    let [other, _] = trip(&site, "T-3", [&[C], &[B]], Value::Null, NOW).await;
+    assert_ne!(driver, other);
+    assert_eq!(call(&site, C, driver, NOW).await, reaches("T-1", D));
+}
+
+#[tokio::test]
+async fn erasing_a_person_ends_no_trip_of_others_that_has_an_old_id() {
+    let site = site(4, 0).await;
+    trip(&site, "T", [&[A], &[B]], Value::Null, NOW).await;
+    let [driver, _] = trip(&site, "T", [&[C], &[D]], Value::Null, NOW.plus(60)).await;
+    assert_eq!(site.masking.erase(E164::parse(A).unwrap(), NOW.plus(60)).await.unwrap(), 0);
+    assert_eq!(call(&site, C, driver, NOW.plus(61)).await, reaches("T", D));
+}
+
+#[tokio::test]
+async fn erasing_a_person_reaches_trips_that_have_handed_their_numbers_on() {
+    let site = site(2, 0).await;
+    trip(&site, "T-1", [&[A], &[B]], json!({"grace": 600}), NOW).await;
+    trip(&site, "T-2", [&[A], &[B]], Value::Null, NOW.plus(60)).await;
+    assert_eq!(site.masking.erase(E164::parse(A).unwrap(), NOW.plus(61)).await.unwrap(), 2);
+    let page = control::store::Page { limit: 10, ..Default::default() };
+    for trip in site.masking.page(page, NOW.plus(61)).await.unwrap() {
+        assert!(!trip.parties.iter().any(|party| party.phones.have(&E164::parse(A).unwrap())));
+    }
+}
+
+#[tokio::test]
 async fn blocking_a_pair_is_about_that_pair_alone() {
     let site = site(4, 3_600).await;
     let [one, _] = trip(&site, "T-1", [&[A], &[B]], Value::Null, NOW).await;

@@ -101,33 +101,36 @@ fn shared(desk: &Desk<'_>, a: &Lookup, b: &Lookup) -> Result<Vec<TripId>, StoreE
     Ok(names.iter().filter_map(|name| TripId::new(name).ok()).collect())
 }
 
-/// Removes a person's number from every trip, which ends, and from what is remembered about numbers and blocks.
+/// Removes a person's number from every trip, which ends, and from what is remembered about numbers and blocks. Other
+/// phones of the same party go from these trips; what they have in other trips stays.
 pub(super) fn erase(desk: &Desk<'_>, person: &E164, now: Moment) -> Result<Vec<Trip>, StoreError> {
     let lookup = desk.keys.lookup(person);
-    let mut statement = desk.db.prepare("SELECT DISTINCT trip FROM held WHERE lookup = ?1")?;
+    // The keys of a trip that has handed them on stand under the later trip's name.
+    let mut statement = desk
+        .db
+        .prepare("SELECT trip FROM held WHERE lookup = ?1 UNION SELECT id FROM trips WHERE lost <> 0")?;
     let names =
         statement.query_map([lookup], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
     let mut erased = Vec::new();
     for id in names.iter().filter_map(|name| TripId::new(name).ok()) {
-        let Some(kept) = trips::read(desk.db, desk.keys, &id)? else { continue };
-        let mut trip = Change::Cancel.apply(&kept.trip, now).ok().flatten().unwrap_or(kept.trip);
-        for party in &mut trip.parties {
-            if party.phones.have(&person.handset()) {
-                // A party's other phones are the same person's.
-                for phone in party.phones.all() {
-                    forget(desk, &desk.keys.lookup(phone))?;
-                }
-                party.phones = Phones::none();
+        let Some(Kept { trip, .. }) = trips::read(desk.db, desk.keys, &id)? else { continue };
+        // A key that is over may name a trip whose id others have used again.
+        if !trip.parties.iter().any(|party| party.phones.have(&person.handset())) {
+            continue;
+        }
+        let mut trip = Change::Cancel.apply(&trip, now).ok().flatten().unwrap_or(trip);
+        for party in trip.parties.iter_mut().filter(|party| party.phones.have(&person.handset())) {
+            for key in lookups(desk, &party.phones) {
+                let mut statement = desk
+                    .db
+                    .prepare_cached("DELETE FROM held WHERE lookup = ?1 AND number = ?2 AND trip = ?3")?;
+                statement.execute(params![key, integer(party.dial), id.as_str()])?;
             }
+            party.phones = Phones::none();
         }
         erased.push(keep(desk, trip)?);
     }
-    forget(desk, &lookup)?;
-    Ok(erased)
-}
-
-fn forget(desk: &Desk<'_>, lookup: &Lookup) -> Result<(), StoreError> {
     desk.db.execute("DELETE FROM held WHERE lookup = ?1", [lookup])?;
     desk.db.execute("DELETE FROM blocks WHERE one = ?1 OR other = ?1", [lookup])?;
-    Ok(())
+    Ok(erased)
 }
