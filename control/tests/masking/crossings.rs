@@ -170,3 +170,11 @@ async fn a_pair_is_blocked_although_their_trip_before_is_purged() {
     assert_eq!(call(&site, A, driver, NOW.plus(10)).await, refused("blocked"));
 }
 
+#[tokio::test]
+async fn the_same_pair_goes_on_whatever_trips_its_phones_share_besides() {
+    let site = site(6, 0).await;
+    let grace = || json!({"grace": 600});
+    let before = trip(&site, "T-1", [&[A], &[B]], grace(), NOW).await;
+    trip(&site, "T-2", [&[A, C], &[B]], grace(), NOW).await;
+    assert_eq!(trip(&site, "T-3", [&[A], &[B]], Value::Null, NOW.plus(60)).await, before);
+}

@@ -4,7 +4,7 @@ use rusqlite::params;
 
 use super::queue::Desk;
 use super::rows::{self, integer};
-use super::trips::{self, damaged, next_version, pin_pseudonym};
+use super::trips::{self, Kept, damaged, next_version, pin_pseudonym};
 use crate::city::CityPlan;
 use crate::moment::Moment;
 use crate::name::{Role, TripId};
@@ -115,27 +115,28 @@ fn going_on(
          INTERSECT SELECT trip FROM held WHERE lookup = ?2 AND cools > ?3",
     )?;
     let ids = statement.query_map(params![first, second, now.unix()], |row| row.get::<_, String>(0))?;
-    let mut latest: Option<Trip> = None;
-    for id in ids {
-        let Ok(id) = TripId::new(&id?) else { continue };
-        let Some(kept) = trips::read(desk.db, desk.keys, &id)? else { continue };
-        let in_grace = kept.trip.life.state(now) == TripState::Grace && kept.trip.lost == [false; 2];
-        if in_grace && latest.as_ref().is_none_or(|latest| latest.version < kept.trip.version) {
-            latest = Some(kept.trip);
-        }
-    }
-    let Some(before) = latest else { return Ok(None) };
-    // Roles belong to the trip, numbers to the people.
-    let of = |phones: &Phones| Some(before.parties.iter().find(|p| p.phones.same(phones))?.dial);
-    let [a, b] = &order.parties;
-    let (Some(dial_a), Some(dial_b)) = (of(&a.1), of(&b.1)) else { return Ok(None) };
     // None for one that is being drained, or suspended, or of a city far away.
     let rung = |dial| {
         let near = pool.neighbours.iter().flatten().any(|number| *number == dial);
         if pool.own.contains(&dial) { Some(Rung::Own) } else { near.then_some(Rung::Neighbour) }
     };
-    let rungs = rung(dial_a).zip(rung(dial_b));
-    Ok(rungs.map(|(a, b)| Numbers { dials: [dial_a, dial_b], rungs: [a, b], continues: Some(before.id) }))
+    let mut latest: Option<(u64, Numbers)> = None;
+    for id in ids {
+        let Ok(id) = TripId::new(&id?) else { continue };
+        let Some(Kept { trip: before, .. }) = trips::read(desk.db, desk.keys, &id)? else { continue };
+        let in_grace = before.life.state(now) == TripState::Grace && before.lost == [false; 2];
+        if !in_grace || latest.as_ref().is_some_and(|(version, _)| *version > before.version) {
+            continue;
+        }
+        // Roles belong to the trip, numbers to the people.
+        let of = |phones: &Phones| Some(before.parties.iter().find(|p| p.phones.same(phones))?.dial);
+        let [a, b] = &order.parties;
+        let Some(dials) = of(&a.1).zip(of(&b.1)) else { continue };
+        let Some(rungs) = rung(dials.0).zip(rung(dials.1)) else { continue };
+        let numbers = Numbers { dials: dials.into(), rungs: rungs.into(), continues: Some(before.id) };
+        latest = Some((before.version, numbers));
+    }
+    Ok(latest.map(|(_, numbers)| numbers))
 }
 
 fn choose(
