@@ -4,7 +4,7 @@ use rusqlite::params;
 
 use super::queue::Desk;
 use super::rows::{self, integer};
-use super::trips::{self, damaged, next_version, pin_pseudonym};
+use super::trips::{self, Kept, damaged, next_version, pin_pseudonym};
 use crate::city::CityPlan;
 use crate::moment::Moment;
 use crate::name::{Role, TripId};
@@ -54,7 +54,7 @@ pub(super) fn create(desk: &mut Desk<'_>, order: &TripOrder, now: Moment) -> Res
         Some(numbers) => numbers,
         None => choose(desk, order, &lookups, &pool, now)?,
     };
-    let forfeited = forfeit(desk, &numbers.dials, &lookups, now)?;
+    let forfeited = forfeit(desk, &numbers.dials, &lookups)?;
     let [first, second] = &order.parties;
     let [dial_a, dial_b] = numbers.dials;
     let trip = Trip {
@@ -78,7 +78,7 @@ pub(super) fn create(desk: &mut Desk<'_>, order: &TripOrder, now: Moment) -> Res
         ],
         rules: order.rules,
         calls: 0,
-        blocked: blocked(desk, &lookups)?,
+        blocked: are_apart(desk, &lookups)?,
         lost: [false; 2],
     };
     let trip = take(desk, trip, &lookups, now)?;
@@ -87,7 +87,8 @@ pub(super) fn create(desk: &mut Desk<'_>, order: &TripOrder, now: Moment) -> Res
     Ok(Created::New(NewTrip { trip, forfeited, continues, rungs }))
 }
 
-fn lookups(desk: &Desk<'_>, phones: &Phones) -> Vec<Lookup> {
+/// What a party's phones are found by.
+pub(super) fn lookups(desk: &Desk<'_>, phones: &Phones) -> Vec<Lookup> {
     phones.all().iter().map(|phone| desk.keys.lookup(phone)).collect()
 }
 
@@ -114,27 +115,28 @@ fn going_on(
          INTERSECT SELECT trip FROM held WHERE lookup = ?2 AND cools > ?3",
     )?;
     let ids = statement.query_map(params![first, second, now.unix()], |row| row.get::<_, String>(0))?;
-    let mut latest: Option<Trip> = None;
-    for id in ids {
-        let Ok(id) = TripId::new(&id?) else { continue };
-        let Some(kept) = trips::read(desk.db, desk.keys, &id)? else { continue };
-        let in_grace = kept.trip.life.state(now) == TripState::Grace && kept.trip.lost == [false; 2];
-        if in_grace && latest.as_ref().is_none_or(|latest| latest.version < kept.trip.version) {
-            latest = Some(kept.trip);
-        }
-    }
-    let Some(before) = latest else { return Ok(None) };
-    // Roles belong to the trip, numbers to the people.
-    let of = |phones: &Phones| Some(before.parties.iter().find(|p| p.phones.same(phones))?.dial);
-    let [a, b] = &order.parties;
-    let (Some(dial_a), Some(dial_b)) = (of(&a.1), of(&b.1)) else { return Ok(None) };
     // None for one that is being drained, or suspended, or of a city far away.
     let rung = |dial| {
         let near = pool.neighbours.iter().flatten().any(|number| *number == dial);
         if pool.own.contains(&dial) { Some(Rung::Own) } else { near.then_some(Rung::Neighbour) }
     };
-    let rungs = rung(dial_a).zip(rung(dial_b));
-    Ok(rungs.map(|(a, b)| Numbers { dials: [dial_a, dial_b], rungs: [a, b], continues: Some(before.id) }))
+    let mut latest: Option<(u64, Numbers)> = None;
+    for id in ids {
+        let Ok(id) = TripId::new(&id?) else { continue };
+        let Some(Kept { trip: before, .. }) = trips::read(desk.db, desk.keys, &id)? else { continue };
+        let in_grace = before.life.state(now) == TripState::Grace && before.lost == [false; 2];
+        if !in_grace || latest.as_ref().is_some_and(|(version, _)| *version > before.version) {
+            continue;
+        }
+        // Roles belong to the trip, numbers to the people.
+        let of = |phones: &Phones| Some(before.parties.iter().find(|p| p.phones.same(phones))?.dial);
+        let [a, b] = &order.parties;
+        let Some(dials) = of(&a.1).zip(of(&b.1)) else { continue };
+        let Some(rungs) = rung(dials.0).zip(rung(dials.1)) else { continue };
+        let numbers = Numbers { dials: dials.into(), rungs: rungs.into(), continues: Some(before.id) };
+        latest = Some((before.version, numbers));
+    }
+    Ok(latest.map(|(_, numbers)| numbers))
 }
 
 fn choose(
@@ -173,22 +175,27 @@ fn holds(desk: &Desk<'_>, party: &[Lookup]) -> Result<Holds, StoreError> {
     Ok(holds)
 }
 
-/// Trips that hold what is about to be taken learn that they have lost it.
+/// Trips that have what is about to be taken learn that they have lost it: those that are over, too, or a clock that goes
+/// back would bring them to life with a key that is another's.
 fn forfeit(
     desk: &Desk<'_>,
     dials: &[PoolNumber; 2],
     lookups: &[Vec<Lookup>; 2],
-    now: Moment,
 ) -> Result<Vec<Trip>, StoreError> {
+    let ever = Moment::from_unix(i64::MIN);
     let mut forfeited: Vec<Trip> = Vec::new();
     for (dial, party) in dials.iter().zip(lookups) {
         for lookup in party {
-            let Some(holder) = trips::holding(desk.db, desk.keys, *dial, lookup, now)? else { continue };
+            let Some(holder) = trips::holding(desk.db, desk.keys, *dial, lookup, ever)? else { continue };
             let known = forfeited.iter_mut().find(|trip| trip.id == holder.id);
             let mut trip = known.map_or(holder, |known| known.clone());
+            let before = trip.lost;
             for (party, lost) in trip.parties.iter().zip(&mut trip.lost) {
                 let has = |phone| desk.keys.lookup(phone) == *lookup;
                 *lost |= party.dial == *dial && party.phones.all().iter().any(has);
+            }
+            if trip.lost == before {
+                continue;
             }
             trip.version = next_version(desk.db)?;
             trips::update(desk.db, desk.keys, &trip)?;
@@ -261,7 +268,7 @@ fn random_pin(digits: u32) -> Result<Pin, StoreError> {
 }
 
 /// Whether any two of their phones are kept apart.
-fn blocked(desk: &Desk<'_>, [first, second]: &[Vec<Lookup>; 2]) -> Result<bool, StoreError> {
+pub(super) fn are_apart(desk: &Desk<'_>, [first, second]: &[Vec<Lookup>; 2]) -> Result<bool, StoreError> {
     let mut statement = desk.db.prepare_cached("SELECT 1 FROM blocks WHERE one = ?1 AND other = ?2")?;
     for a in first {
         for b in second {
