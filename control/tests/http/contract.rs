@@ -153,7 +153,7 @@ impl Contract {
         if let Some((name, _)) = query.iter().find(|(name, _)| !known.contains(name)) {
             return Err(format!("{name} is not described"));
         }
-        let described = &operation.description["requestBody"];
+        let described = self.resolve(&operation.description["requestBody"]);
         match (described.is_object(), body) {
             (true, "") if described["required"] == false => Ok(()),
             (false, "") => Ok(()),

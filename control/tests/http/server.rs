@@ -2,7 +2,9 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use control::http::{Access, Api, serve};
 use control::live::{CallDetail, CallSummary, Later, LiveCalls, RelayFacts};
@@ -193,9 +195,28 @@ impl Server {
         self.ask("POST", "/v1/trips", "business", &wish(id)).expect(201)
     }
 
+    pub fn business(&self, method: &str, path: &str, body: Value) -> Reply {
+        self.ask(method, path, "business", &body)
+    }
+
+    pub fn operator(&self, method: &str, path: &str, body: Value) -> Reply {
+        self.ask(method, path, "operator", &body)
+    }
+
+    /// What becomes of a call from one address to another, with a Call-ID of its own.
     pub fn route(&self, from: &str, to: &str) -> Value {
-        let question = json!({"call_id": "c1", "from": from, "to": to, "trunk": "carrier-a"});
+        static CALLS: AtomicU32 = AtomicU32::new(0);
+        let call_id = format!("c{}", CALLS.fetch_add(1, Ordering::Relaxed));
+        self.decide(json!({"call_id": call_id, "from": from, "to": to, "trunk": "carrier-a"}))
+    }
+
+    pub fn decide(&self, question: Value) -> Value {
         self.ask("POST", "/v1/route", "proxy", &question).expect(200)
+    }
+
+    /// What is said of a call from a phone to a party's pool number: `decision`, `reason` and so on.
+    pub fn call(&self, phone: &str, party: &Value) -> Value {
+        self.route(&format!("sip:{phone}@caller.example"), &dialling(party))["bauta"].clone()
     }
 
     pub fn stop(&mut self) {
@@ -215,4 +236,37 @@ impl Drop for Server {
 pub fn wish(id: &str) -> Value {
     json!({"trip": id, "city": "london", "record": true, "expires_in": 7200, "grace": 86400, "parties": [
         {"role": "driver", "phone": DRIVER}, {"role": "passenger", "phone": PASSENGER}]})
+}
+
+/// A party with this role and phone.
+pub fn party(role: &str, phone: &str) -> Value {
+    json!({"role": role, "phone": phone})
+}
+
+/// A trip in london between these two phones.
+pub fn between(id: &str, driver: &str, passenger: &str) -> Value {
+    json!({"trip": id, "city": "london", "parties": [party("driver", driver), party("passenger", passenger)]})
+}
+
+/// Somebody else's phone.
+pub fn phone(n: u32) -> String {
+    format!("+447700900{:03}", 100 + n)
+}
+
+/// The address that this party of a trip dials.
+pub fn dialling(party: &Value) -> String {
+    format!("sip:{}@pop", party["dial"].as_str().unwrap())
+}
+
+/// Looks again and again until there is something; ten seconds at most.
+#[track_caller]
+pub fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(began.elapsed() < Duration::from_secs(10), "it did not come");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
