@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -68,9 +68,9 @@ pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response {
 }
 
 /// An answer that is JSON already.
-pub(super) fn json_text(status: StatusCode, text: Vec<u8>) -> Response {
+pub(super) fn json_text(status: StatusCode, text: impl Into<Body>) -> Response {
     let kind = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
-    (status, kind, text).into_response()
+    (status, kind, text.into()).into_response()
 }
 
 #[cfg(test)]
@@ -78,7 +78,6 @@ mod tests {
     use std::pin::Pin;
     use std::task::{Context, Poll};
 
-    use axum::body::Body;
     use hyper::body::Frame;
 
     use super::*;

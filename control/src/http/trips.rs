@@ -34,7 +34,7 @@ pub(super) async fn read(State(api): State<Api>, Path(trip): Path<String>) -> Re
     let id = id(&trip)?;
     let now = Moment::now();
     let trip = api.masking.directory().trip(&id, now).map(Arc::clone);
-    let trip = trip.ok_or_else(unknown)?;
+    let trip = trip.ok_or_else(Problem::no_trip)?;
     Ok(detail(&api, &trip, now))
 }
 
@@ -166,9 +166,5 @@ fn detail(api: &Api, trip: &Trip, now: Moment) -> Response {
 
 /// What is no trip id is no trip either, and is not repeated.
 fn id(text: &str) -> Result<TripId, Problem> {
-    TripId::new(text).map_err(|_| unknown())
-}
-
-fn unknown() -> Problem {
-    Problem::not_found("there is no such trip")
+    TripId::new(text).map_err(|_| Problem::no_trip())
 }
