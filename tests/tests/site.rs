@@ -114,7 +114,7 @@ fn a_route_of_the_site_gets_the_names_and_cannot_add_to_what_leaves() {
     if !installed(&A_CALL) {
         return;
     }
-    let routes = |port: u16| {
+    let routes = |port: u16, announcer: u16| {
         format!(
             r#"route[ANNOUNCE] {{
 	xlog("L_NOTICE", "site: $var(decision) [$var(announcement)] [$var(consent_prompt)] [$var(reason)] $var(code)\n");
@@ -125,6 +125,10 @@ fn a_route_of_the_site_gets_the_names_and_cannot_add_to_what_leaves() {
 		insert_hf("Subject: $fU\r\n");
 	}} else if ($var(reason) == "no_trip") {{
 		$var(code) = 410;
+	}} else {{
+		$du = "sip:127.0.0.1:{announcer}";
+		t_relay();
+		exit;
 	}}
 }}
 "#
@@ -132,7 +136,7 @@ fn a_route_of_the_site_gets_the_names_and_cannot_add_to_what_leaves() {
     };
     let stage = Stage::with_site(Lane::Chosen, |ports| Site {
         next_hop: Some(format!("sip:127.0.0.1:{}", ports.second_caller())),
-        routes: routes(ports.callee()),
+        routes: routes(ports.callee(), ports.second_caller()),
         ..Site::default()
     });
     let phones = Phones::on(stage);
@@ -159,7 +163,13 @@ fn a_route_of_the_site_gets_the_names_and_cannot_add_to_what_leaves() {
     let nowhere = Dials { own: trip.driver.phone.clone(), dial: unused.expect("an unused pool number") };
     assert!(phones.caller.call(proxy, &nowhere, "b", &[]).starts_with("SIP/2.0 410 Refused"));
     let stranger = Dials { own: "+447700999999".into(), dial: trip.driver.dial.clone() };
-    assert!(phones.caller.call(proxy, &stranger, "c", &[]).starts_with("SIP/2.0 404 "));
+    let announcer = Raw::on(phones.stage.pop.ports.second_caller());
+    std::thread::scope(|scope| {
+        let calling = scope.spawn(|| phones.caller.call(proxy, &stranger, "c", &[]));
+        announcer.send(proxy, &reply(&announcer.expect("INVITE at the announcer"), "480 Announced"), "");
+        let heard = calling.join().expect("an answer");
+        assert!(heard.starts_with("SIP/2.0 480 Announced"), "{heard}");
+    });
     let log = phones.stage.kamailio.log();
     for said in [
         "site: connect [] [recorded-en] []",
