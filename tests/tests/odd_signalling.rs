@@ -9,7 +9,7 @@ use tests::kamailio::Site;
 use tests::leak::Canary;
 use tests::pop::Lane;
 use tests::programs::{A_CALL, installed};
-use tests::raw::{Raw, SDP};
+use tests::raw::{Raw, SDP, reply};
 use tests::stage::Stage;
 use tests::trip::{Trip, trip};
 
@@ -165,20 +165,7 @@ fn the_same_call_on_another_way_is_refused() {
     acknowledge(&stage, &caller, &merged, &answer);
 
     // The call itself goes on; refused by the callee, it is over, and the caller may try again.
-    let copied = |name: &str| {
-        let lines: Vec<_> = seen.split("\r\n").filter(|l| l.starts_with(name)).collect();
-        lines.join("\r\n")
-    };
-    let busy = [
-        "SIP/2.0 486 Busy".into(),
-        copied("Via:"),
-        copied("v:"),
-        copied("From:"),
-        copied("To:") + ";tag=d",
-        copied("Call-ID:"),
-        copied("CSeq:"),
-    ];
-    callee.send(stage.kamailio.address(), &busy, "");
+    callee.send(stage.kamailio.address(), &reply(&seen, "486 Busy"), "");
     let answer = caller.expect("answer");
     assert!(answer.starts_with("SIP/2.0 486 ") && answer.contains("z9hG4bKx"), "{answer}");
     acknowledge(&stage, &caller, &first, &answer);
