@@ -1,4 +1,4 @@
-//! `GET /v1/openapi.json`: what the API takes and gives, as OpenAPI 3.1. Open to all: it says nothing that is private.
+//! `GET /v1/openapi.json`: what the API takes and gives (`OpenAPI` 3.1). Open to all: it says nothing that is private.
 //!
 //! Each route is written by hand in `openapi/*.json`, with the problems that are its own. What all routes have in common
 //! is added here, as [`super::frame`], [`super::access`] and [`super::body`] add it to every answer: the scope, the
@@ -54,7 +54,8 @@ struct Part {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Operation {
-    operation_id: String,
+    #[serde(rename = "operationId")]
+    id: String,
     summary: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     description: Option<String>,
@@ -92,7 +93,8 @@ pub(super) async fn read() -> Result<Response, Problem> {
     static TEXT: LazyLock<Result<Bytes, String>> =
         LazyLock::new(|| write().map(Bytes::from).map_err(|error| error.to_string()));
     let broken = |error| {
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the description is broken").because(error)
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the description is broken")
+            .because(error)
     };
     Ok(json_text(StatusCode::OK, TEXT.as_ref().map_err(broken)?.clone()))
 }
@@ -109,7 +111,9 @@ fn write() -> Result<Vec<u8>, serde_json::Error> {
     let problems: BTreeMap<String, Kind> = serde_json::from_str(PROBLEMS)?;
     for route in super::routes() {
         let method = route.method.to_ascii_lowercase();
-        if let Some(operation) = document.paths.get_mut(route.path).and_then(|methods| methods.get_mut(&method)) {
+        if let Some(operation) =
+            document.paths.get_mut(route.path).and_then(|methods| methods.get_mut(&method))
+        {
             operation.complete(route.scope, &problems);
         }
     }
@@ -184,7 +188,8 @@ impl Kind {
 fn response(kinds: &[(&String, &Kind)]) -> Value {
     let schema = |name: &String| json!({ "$ref": format!("#/components/schemas/problem_{name}") });
     let schemas: Vec<Value> = kinds.iter().map(|(name, _)| schema(name)).collect();
-    let told: Vec<String> = kinds.iter().map(|(name, kind)| format!("`{name}`: {}", kind.description)).collect();
+    let told: Vec<String> =
+        kinds.iter().map(|(name, kind)| format!("`{name}`: {}", kind.description)).collect();
     let mut response = json!({
         "description": told.join(" "),
         "content": { "application/problem+json": { "schema": { "oneOf": schemas } } },
@@ -193,7 +198,8 @@ fn response(kinds: &[(&String, &Kind)]) -> Value {
     let is = |status| kinds.iter().any(|(_, kind)| kind.status == status);
     if let Some(headers) = response.get_mut("headers").and_then(Value::as_object_mut) {
         if is(401) {
-            headers.insert("WWW-Authenticate".into(), json!({ "$ref": "#/components/headers/WwwAuthenticate" }));
+            headers
+                .insert("WWW-Authenticate".into(), json!({ "$ref": "#/components/headers/WwwAuthenticate" }));
         }
         if is(405) {
             headers.insert("Allow".into(), json!({ "$ref": "#/components/headers/Allow" }));

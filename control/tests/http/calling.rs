@@ -25,7 +25,8 @@ fn one_way_trips_let_one_party_call() {
     request["callers"] = json!(["driver"]);
     let made = server.business("POST", "/v1/trips", request).expect(201);
     assert_eq!(server.call(DRIVER, &made["parties"][0])["decision"], "connect");
-    let want = json!({"decision": "reject", "sip_code": 403, "reason": "direction", "announcement": "direction"});
+    let want =
+        json!({"decision": "reject", "sip_code": 403, "reason": "direction", "announcement": "direction"});
     assert_eq!(server.call(PASSENGER, &made["parties"][1]), want);
     for callers in [json!([]), json!(["driver", "guest"])] {
         let mut request = wish("T-2");
@@ -41,7 +42,8 @@ fn a_trip_has_so_many_calls_and_no_more_over_restarts_too() {
     let driver = &made["parties"][0];
     let ask = |server: &Server, call_id: &str| {
         let from = format!("sip:{DRIVER}@x");
-        server.decide(json!({"call_id": call_id, "from": from, "to": dialling(driver)}))["bauta"]["decision"].clone()
+        server.decide(json!({"call_id": call_id, "from": from, "to": dialling(driver)}))["bauta"]["decision"]
+            .clone()
     };
     // A proxy that asks again about a call has not made another one.
     for call in ["a", "a", "b", "a", "b"] {
@@ -64,7 +66,8 @@ fn a_trip_has_so_many_calls_and_no_more_over_restarts_too() {
 
 #[test]
 fn calls_that_begin_too_fast_are_refused_by_the_citys_paces() {
-    let paces = json!({"trip_pace": {"most": 2, "seconds": 3600}, "party_pace": {"most": 3, "seconds": 3600}});
+    let paces =
+        json!({"trip_pace": {"most": 2, "seconds": 3600}, "party_pace": {"most": 3, "seconds": 3600}});
     let server = with_plan(paces);
     let one = server.trip("T-1");
     let other = server.business("POST", "/v1/trips", between("T-2", DRIVER, &phone(1))).expect(201);
@@ -78,7 +81,11 @@ fn calls_that_begin_too_fast_are_refused_by_the_citys_paces() {
     }
     assert_eq!(driver(&other)["decision"], "connect");
     assert_eq!(driver(&other)["reason"], "party_rate", "over all trips of the party");
-    assert_eq!(server.call(&phone(1), &other["parties"][1])["decision"], "connect", "the other party has its own");
+    assert_eq!(
+        server.call(&phone(1), &other["parties"][1])["decision"],
+        "connect",
+        "the other party has its own"
+    );
 }
 
 #[test]
@@ -90,7 +97,9 @@ fn who_is_blocked_is_so_in_every_trip_of_the_two() {
         [(DRIVER, 0), (PASSENGER, 1)].map(|(who, n)| server.call(who, &trip["parties"][n])["reason"].clone())
     };
     assert_eq!(server.business("PUT", "/v1/trips/T-1/block", Value::Null).expect(200)["blocked"], true);
-    let blocked = |id: &str| server.business("GET", &format!("/v1/trips/{id}"), Value::Null).expect(200)["blocked"].clone();
+    let blocked = |id: &str| {
+        server.business("GET", &format!("/v1/trips/{id}"), Value::Null).expect(200)["blocked"].clone()
+    };
     assert_eq!(["T-1", "T-2", "T-3"].map(blocked), [json!(true), json!(true), json!(false)]);
     for trip in &trips {
         assert_eq!(reasons(trip), [json!("blocked"), json!("blocked")]);
@@ -130,7 +139,8 @@ fn what_a_refused_caller_gets_is_the_citys_to_say() {
 
 #[test]
 fn a_call_that_connects_says_how_long_it_rings_and_what_is_played() {
-    let server = with_plan(json!({"consent_prompt": "recorded-call", "ring_seconds": 25, "max_seconds": 900}));
+    let server =
+        with_plan(json!({"consent_prompt": "recorded-call", "ring_seconds": 25, "max_seconds": 900}));
     let made = server.trip("T-1");
     let want = json!({"decision": "connect", "trip": "T-1", "caller": "driver", "callee": "passenger",
         "record": true, "max_seconds": 900, "ring_seconds": 25, "consent_prompt": "recorded-call"});
@@ -160,7 +170,8 @@ fn a_callers_number_is_worth_what_its_trunk_says_of_it() {
         ("strict", failed, false),
     ] {
         let plain = format!("sip:{DRIVER}@x");
-        for (from, verstat) in [(format!("{plain};verstat={verdict}"), Value::Null), (plain, json!(verdict))] {
+        for (from, verstat) in [(format!("{plain};verstat={verdict}"), Value::Null), (plain, json!(verdict))]
+        {
             let call_id = format!("{trunk}-{verdict}-{}", verstat.is_null());
             let question = json!({"call_id": call_id, "from": from, "to": dialling(&made["parties"][0]),
                 "trunk": trunk, "verstat": verstat});
@@ -185,5 +196,8 @@ fn what_is_no_callers_number_is_withheld_or_unknown_and_never_guessed() {
         assert_eq!(server.route(from, &to)["bauta"]["reason"], reason, "{from}");
     }
     let malformed = server.decide(json!({"call_id": " ", "from": format!("sip:{DRIVER}@x"), "to": to}));
-    assert_eq!((&malformed["bauta"]["reason"], &malformed["bauta"]["sip_code"]), (&json!("malformed"), &json!(400)));
+    assert_eq!(
+        (&malformed["bauta"]["reason"], &malformed["bauta"]["sip_code"]),
+        (&json!("malformed"), &json!(400))
+    );
 }

@@ -80,7 +80,9 @@ impl Contract {
         self.answer(&name, self.resolve(described), sent, reply).unwrap_or_else(|e| panic!("{e}: {about}"));
         let fits = self.request(&operation, query, sent.body);
         if reply.0 < 300 {
-            fits.unwrap_or_else(|e| panic!("a request was served that does not fit, {e}: {}; {about}", sent.body));
+            fits.unwrap_or_else(|e| {
+                panic!("a request was served that does not fit, {e}: {}; {about}", sent.body)
+            });
         } else if reply.1.contains("the body is not as expected") || reply.1.contains("deserialize query") {
             assert!(fits.is_err(), "a request that fits was refused for its form: {}; {about}", sent.body);
         }
@@ -115,7 +117,7 @@ impl Contract {
             match reply.header(header) {
                 "" if described["required"] == true => return Err(format!("{header} is missing")),
                 "" => {}
-                text => self.fits(&format!("{name} {header}"), &described["schema"], &typed(text))?,
+                text => self.text_fits(&format!("{name} {header}"), &described["schema"], text)?,
             }
         }
         let Some(content) = described["content"].as_object() else {
@@ -145,7 +147,9 @@ impl Contract {
             known.push(name);
             let value = given.iter().find(|(given, _)| *given == name);
             match value {
-                Some((_, text)) => self.fits(&format!("{} {name}", operation.name), &parameter["schema"], &typed(text))?,
+                Some((_, text)) => {
+                    self.text_fits(&format!("{} {name}", operation.name), &parameter["schema"], text)?;
+                }
                 None if parameter["required"] == true => return Err(format!("{name} is missing")),
                 None => {}
             }
@@ -174,8 +178,18 @@ impl Contract {
             self.validators.lock().unwrap().insert(name.to_owned(), Arc::clone(&compiled));
             compiled
         });
-        let errors: Vec<_> = validator.iter_errors(value).map(|e| format!("{}: {e}", e.instance_path())).collect();
+        let errors: Vec<_> =
+            validator.iter_errors(value).map(|e| format!("{}: {e}", e.instance_path())).collect();
         if errors.is_empty() { Ok(()) } else { Err(format!("{name} {}", errors.join("; "))) }
+    }
+
+    /// The same for a header or a parameter, which may be a number.
+    fn text_fits(&self, name: &str, schema: &Value, text: &str) -> Result<(), String> {
+        let fits = self.fits(name, schema, &json!(text));
+        match text.parse::<u64>() {
+            Ok(number) => fits.or_else(|_| self.fits(name, schema, &json!(number))),
+            Err(_) => fits,
+        }
     }
 
     pub fn compile(&self, schema: &Value) -> Result<Validator, String> {
@@ -185,11 +199,6 @@ impl Contract {
         members.insert("$schema".into(), json!("https://json-schema.org/draft/2020-12/schema"));
         jsonschema::options().should_validate_formats(true).build(&whole).map_err(|e| e.to_string())
     }
-}
-
-/// A header's or parameter's text, as what it looks like.
-fn typed(text: &str) -> Value {
-    text.parse::<u64>().map_or_else(|_| json!(text), |number| json!(number))
 }
 
 fn note(operation: &str, reply: &Reply) {

@@ -25,7 +25,8 @@ fn it_has_every_route_with_its_scope_and_nothing_else() {
         }
     }
     let scope = |scope: Option<control::token::Scope>| scope.iter().map(|s| s.as_str()).collect::<Vec<_>>();
-    let table = routes().into_iter().map(|route| format!("{} {} {:?}", route.method, route.path, scope(route.scope)));
+    let table =
+        routes().into_iter().map(|route| format!("{} {} {:?}", route.method, route.path, scope(route.scope)));
     assert_eq!(described, table.collect());
 }
 
@@ -62,7 +63,8 @@ fn its_examples_are_as_it_says() {
     let contract = Contract::of(&server);
     let mut examples = 0;
     walk(&contract.document, &mut |at, value| {
-        let several = value["examples"].as_object().into_iter().flatten().map(|(_, example)| &example["value"]);
+        let several =
+            value["examples"].as_object().into_iter().flatten().map(|(_, example)| &example["value"]);
         for example in value.get("example").into_iter().chain(several) {
             contract.fits(at, &value["schema"], example).unwrap();
             examples += 1;
@@ -78,7 +80,11 @@ fn each_of_its_answers_is_seen_in_some_test() {
     let contract = Contract::of(&server);
     let notes = server.state().join("notes");
     let own = "description::each_of_its_answers_is_seen_in_some_test";
-    let run = Command::new(std::env::current_exe().unwrap()).args(["--skip", own]).env(NOTES, &notes).output().unwrap();
+    let run = Command::new(std::env::current_exe().unwrap())
+        .args(["--skip", own])
+        .env(NOTES, &notes)
+        .output()
+        .unwrap();
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stdout));
     let notes = std::fs::read_to_string(notes).unwrap();
     let seen: BTreeSet<&str> = notes.lines().collect();
@@ -113,7 +119,9 @@ fn walk(value: &Value, each: &mut impl FnMut(&str, &Value)) {
     fn down(at: &str, value: &Value, each: &mut impl FnMut(&str, &Value)) {
         each(at, value);
         match value {
-            Value::Object(members) => members.iter().for_each(|(name, value)| down(&format!("{at}/{name}"), value, each)),
+            Value::Object(members) => {
+                members.iter().for_each(|(name, value)| down(&format!("{at}/{name}"), value, each));
+            }
             Value::Array(items) => items.iter().for_each(|item| down(&format!("{at}/-"), item, each)),
             _ => {}
         }
@@ -128,7 +136,9 @@ fn a_description_that_is_not_true_is_found_out() {
     let party = &contract.document["components"]["schemas"]["Party"];
     let good = json!({"role": "driver", "dial": "+442079460001", "pin": "48213"});
     contract.fits("a party", party, &good).unwrap();
-    for (name, value) in [("phone", json!("+447700900001")), ("dial", json!("2079460001")), ("pin", json!(48213))] {
+    for (name, value) in
+        [("phone", json!("+447700900001")), ("dial", json!("2079460001")), ("pin", json!(48213))]
+    {
         let mut bad = good.clone();
         bad[name] = value;
         contract.fits("a party", party, &bad).unwrap_err();

@@ -12,7 +12,8 @@ fn served() -> (Server, Value) {
 }
 
 fn with_pin(server: &Server, from: &str, party: &Value, pin: &Value) -> Value {
-    let question = json!({"call_id": format!("{from}-{pin}"), "from": from, "to": dialling(party), "pin": pin});
+    let question =
+        json!({"call_id": format!("{from}-{pin}"), "from": from, "to": dialling(party), "pin": pin});
     server.decide(question)["bauta"].clone()
 }
 
@@ -28,7 +29,11 @@ fn a_pin_opens_the_trip_to_its_party_from_any_number() {
     let (driver, passenger) = (&made["parties"][0], &made["parties"][1]);
     for from in [format!("sip:{}@x", phone(1)), "sip:anonymous@anonymous.invalid".into()] {
         let connect = with_pin(&server, &from, driver, &driver["pin"]);
-        assert_eq!((&connect["decision"], &connect["caller"]), (&json!("connect"), &json!("driver")), "{from}");
+        assert_eq!(
+            (&connect["decision"], &connect["caller"]),
+            (&json!("connect"), &json!("driver")),
+            "{from}"
+        );
         assert_eq!(with_pin(&server, &from, driver, &passenger["pin"])["reason"], "pin_wrong", "the other's");
         assert_eq!(with_pin(&server, &from, driver, &json!("12"))["reason"], "pin_wrong", "no PIN at all");
     }
@@ -56,7 +61,11 @@ fn three_wrong_pins_lock_their_caller_out_even_with_the_right_one() {
     ] {
         assert_eq!(with_pin(&server, &from(1), driver, pin)["reason"], reason);
     }
-    assert_eq!(with_pin(&server, &from(2), driver, &driver["pin"])["decision"], "connect", "others are not locked");
+    assert_eq!(
+        with_pin(&server, &from(2), driver, &driver["pin"])["decision"],
+        "connect",
+        "others are not locked"
+    );
     assert_eq!(server.call(DRIVER, driver)["decision"], "connect", "nor who is known");
     // Changing the caller's number does not help: ten wrong ones lock the pool number to all unknown callers.
     let mut reasons = (3..20).map(|n| with_pin(&server, &from(n), driver, &wrong)["reason"].clone());
@@ -92,10 +101,13 @@ fn an_intent_is_refused_where_its_call_would_be_or_could_be_somebody_elses() {
     let (server, made) = served();
     // With two numbers both trips have both: on each, one party of either.
     let other = server.business("POST", "/v1/trips", between("T-2", &phone(1), &phone(2))).expect(201);
-    let intend = |trip: &str, role: &str| server.business("POST", &format!("/v1/trips/{trip}/intents"), json!({"role": role}));
+    let intend = |trip: &str, role: &str| {
+        server.business("POST", &format!("/v1/trips/{trip}/intents"), json!({"role": role}))
+    };
     intend("T-1", "driver").expect(201);
     intend("T-1", "driver").expect(201);
-    let same = other["parties"].as_array().unwrap().iter().find(|party| party["dial"] == made["parties"][0]["dial"]);
+    let same =
+        other["parties"].as_array().unwrap().iter().find(|party| party["dial"] == made["parties"][0]["dial"]);
     let role = same.unwrap()["role"].as_str().unwrap();
     let pending = intend("T-2", role);
     assert_eq!(pending.problem(409, "is awaited")["type"], "urn:bauta:problem:intent_pending");
@@ -107,6 +119,9 @@ fn an_intent_is_refused_where_its_call_would_be_or_could_be_somebody_elses() {
     assert_eq!(intend("T-1", "driver").problem(409, "direction")["reason"], "direction");
     server.business("POST", "/v1/trips/T-1/close", Value::Null).expect(200);
     let refused = intend("T-1", "passenger").problem(409, "trip_ended");
-    assert_eq!((&refused["type"], &refused["reason"]), (&json!("urn:bauta:problem:call_refused"), &json!("trip_ended")));
+    assert_eq!(
+        (&refused["type"], &refused["reason"]),
+        (&json!("urn:bauta:problem:call_refused"), &json!("trip_ended"))
+    );
     assert_eq!(server.call(PASSENGER, &made["parties"][1])["reason"], "trip_ended");
 }

@@ -86,8 +86,18 @@ fn neither_logs_nor_errors_hold_a_number() {
         ("business", "POST", format!("/v1/trips/{number}/reopen"), String::new()),
         ("business", "PUT", format!("/v1/trips/{number}/block"), String::new()),
         ("business", "POST", format!("/v1/trips/{number}/intents"), json!({"role": "driver"}).to_string()),
-        ("operator", "PUT", format!("/v1/cities/london/numbers/{DRIVER}"), json!({"state": "active"}).to_string()),
-        ("operator", "PUT", format!("/v1/cities/c{number}/numbers/{dial}"), json!({"state": "active"}).to_string()),
+        (
+            "operator",
+            "PUT",
+            format!("/v1/cities/london/numbers/{DRIVER}"),
+            json!({"state": "active"}).to_string(),
+        ),
+        (
+            "operator",
+            "PUT",
+            format!("/v1/cities/c{number}/numbers/{dial}"),
+            json!({"state": "active"}).to_string(),
+        ),
         ("operator", "GET", format!("/v1/cities/c{number}/forecast"), String::new()),
     ] {
         let reply = server.send(method, &path, Some(&server.token(scope)), &body);

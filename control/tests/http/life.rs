@@ -70,7 +70,11 @@ fn a_closed_trip_is_reopened_within_grace_and_not_after() {
     assert_eq!((&reopened["state"], &reopened["closed_at"]), (&json!("active"), &Value::Null));
     assert_eq!(reopened["parties"], made["parties"], "numbers and PINs stay");
     assert_eq!(server.call(DRIVER, driver)["decision"], "connect");
-    assert_eq!(post("reopen", Value::Null).expect(200)["version"], reopened["version"], "it is active already");
+    assert_eq!(
+        post("reopen", Value::Null).expect(200)["version"],
+        reopened["version"],
+        "it is active already"
+    );
     post("reopen", json!({"expires_in": 0})).problem(400, "expires_in must be");
 
     // What was left in the car.
@@ -83,18 +87,21 @@ fn a_closed_trip_is_reopened_within_grace_and_not_after() {
         assert_eq!(post("cancel", Value::Null).expect(200)["state"], "cooling");
     }
     assert_eq!(server.call(DRIVER, driver)["reason"], "trip_ended");
-    for (what, method, path) in [
-        (json!({"expires_in": 60}), "PATCH", "/v1/trips/T-1"),
-        (Value::Null, "POST", "/v1/trips/T-1/reopen"),
-    ] {
-        assert_eq!(server.business(method, path, what).problem(409, "has ended")["type"], "urn:bauta:problem:trip_ended");
+    for (what, method, path) in
+        [(json!({"expires_in": 60}), "PATCH", "/v1/trips/T-1"), (Value::Null, "POST", "/v1/trips/T-1/reopen")]
+    {
+        assert_eq!(
+            server.business(method, path, what).problem(409, "has ended")["type"],
+            "urn:bauta:problem:trip_ended"
+        );
     }
 }
 
 #[test]
 fn what_is_purged_is_gone_and_its_id_free() {
     let server = served();
-    let plan = json!({"country": "44", "numbers": ["+442079460001", "+442079460002"], "grace": 0, "cooling": 0});
+    let plan =
+        json!({"country": "44", "numbers": ["+442079460001", "+442079460002"], "grace": 0, "cooling": 0});
     server.operator("PUT", "/v1/cities/london", plan).expect(200);
     server.business("POST", "/v1/trips", between("T-1", DRIVER, PASSENGER)).expect(201);
     let cancelled = server.business("POST", "/v1/trips/T-1/cancel", json!({})).expect(200);

@@ -1,5 +1,11 @@
 //! The HTTP API over real sockets: every route, its token, its mistakes; and that no number leaves by any of them.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+#![allow(clippy::needless_pass_by_value, reason = "JSON is written where it is sent")]
 
 mod access;
 mod calling;
@@ -8,5 +14,8 @@ mod description;
 mod doors;
 mod leaks;
 mod life;
+mod pools;
+mod privacy;
+mod refusals;
 mod routes;
 mod server;

@@ -56,7 +56,8 @@ fn a_trip_lives_over_the_api() {
         assert!(closed["closed_at"].is_string());
     }
     let rejected = server.route(&from, &to);
-    let want = json!({"decision": "reject", "sip_code": 403, "reason": "trip_ended", "announcement": "trip_ended"});
+    let want =
+        json!({"decision": "reject", "sip_code": 403, "reason": "trip_ended", "announcement": "trip_ended"});
     assert_eq!((&rejected["routes"], &rejected["bauta"]), (&json!([]), &want));
     let extend = server.ask("PATCH", "/v1/trips/T-1001", "business", &json!({"expires_in": 9}));
     extend.problem(409, "has ended");
@@ -137,8 +138,9 @@ fn a_full_pool_says_how_many_numbers_are_enough() {
     server.city(2);
     server.trip("T-1");
     server.trip("T-2");
-    let problem =
-        server.ask("POST", "/v1/trips", "business", &wish("T-3")).problem(409, "3 active numbers would be enough");
+    let problem = server
+        .ask("POST", "/v1/trips", "business", &wish("T-3"))
+        .problem(409, "3 active numbers would be enough");
     assert_eq!(
         (&problem["numbers"], &problem["numbers_enough"], &problem["city"]),
         (&json!(2), &json!(3), &json!("london"))
@@ -240,6 +242,16 @@ fn a_recording_is_found_by_its_trip_and_read_when_archived() {
     let audio = get(&format!("/{id}/audio"));
     assert_eq!((audio.0, audio.1.as_str()), (200, "OggS"));
 
+    // A link that leads to itself.
+    for name in ["audio.opus", "manifest.json"] {
+        std::fs::remove_file(folder.join(name)).unwrap();
+        std::os::unix::fs::symlink(name, folder.join(name)).unwrap();
+        let broken = get(&format!("/{id}/audio")).problem(500, "control's log");
+        assert_eq!(broken["type"], "urn:bauta:problem:archive_unreadable");
+        std::fs::write(folder.join("new"), &manifest).unwrap();
+        std::fs::rename(folder.join("new"), folder.join(name)).unwrap();
+    }
+
     let calls = server.ask("GET", "/v1/calls", "operator", &Value::Null).expect(200);
     assert_eq!(calls["calls"][0]["trip"], "T-1");
     let call = server.ask("GET", &format!("/v1/calls/{live}"), "operator", &Value::Null).expect(200);
@@ -251,7 +263,8 @@ fn a_recording_is_found_by_its_trip_and_read_when_archived() {
 fn manifest(recording: Uuid) -> Manifest {
     let codec = Codec { payload_type: 8, name: "PCMA".into(), clock_rate: 8_000, channels: 1 };
     let counts = Counts { packets: 50, bytes: 8_600, lost: 2, ..Counts::default() };
-    let channel = |side, role: &str| Channel { side, role: Some(role.into()), codecs: vec![codec.clone()], counts };
+    let channel =
+        |side, role: &str| Channel { side, role: Some(role.into()), codecs: vec![codec.clone()], counts };
     let gap = |cause| Gap { side: Side::Caller, cause, from_ms: 0, to_ms: 40, packets: 2 };
     let hash = "0123456789abcdef".repeat(4);
     Manifest {
