@@ -39,6 +39,7 @@ use clap::{Parser, ValueEnum};
 
 use cores::Cores;
 use people::People;
+use tests::programs;
 
 /// As in `bauta-control`.
 #[global_allocator]
@@ -50,8 +51,8 @@ struct Options {
     /// Trips that live while calls are decided.
     #[arg(long, default_value_t = 20_000)]
     trips: u32,
-    /// State directory: filled if it is new, used again if this bench has filled it with as many trips. Without it,
-    /// one beside the build that goes afterwards.
+    /// State directory: filled if it is new, used again if this bench has filled it with as many trips. A relative path
+    /// starts at the repository. Without it, one beside the build that goes afterwards.
     #[arg(long)]
     state: Option<PathBuf>,
     /// What is measured; all of it when nothing is said.
@@ -77,6 +78,8 @@ struct Options {
 /// A part of the bench.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Part {
+    /// Trips made inside the process: always, when the state directory is new.
+    Fill,
     /// Decisions inside the process.
     Inside,
     /// Starting `bauta-control`.
@@ -96,13 +99,17 @@ impl Options {
 fn main() -> Result<()> {
     let options = Options::parse();
     let beside = tempfile::Builder::new().prefix("masking-").tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
-    let state = options.state.clone().unwrap_or_else(|| beside.path().join("state"));
+    let state =
+        programs::repository("").join(options.state.as_deref().unwrap_or(&beside.path().join("state")));
     std::fs::create_dir_all(&state)?;
     let people = People { trips: options.trips };
     let cores = Cores::choose()?;
     introduce(&options, &state, &cores)?;
     cores.take_ours()?;
     fill::unless_filled(&state, people, options.clients)?;
+    if options.only == [Part::Fill] {
+        return Ok(());
+    }
     let loaded = inside::Loaded::load(&state)?;
     if options.wants(Part::Inside) {
         loaded.measure(&state, people, options.decisions)?;
