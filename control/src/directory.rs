@@ -91,8 +91,9 @@ impl Directory {
         trip
     }
 
-    fn remove_trip(&mut self, id: &TripId) {
-        let Some((slot, trip)) = self.trips.remove(id) else { return };
+    /// Says whether it was there.
+    fn remove_trip(&mut self, id: &TripId) -> bool {
+        let Some((slot, trip)) = self.trips.remove(id) else { return false };
         for side in &trip.parties {
             let Some(number) = self.numbers.get_mut(&side.dial) else { continue };
             for phone in side.phones.all() {
@@ -106,15 +107,13 @@ impl Directory {
                 self.numbers.remove(&side.dial);
             }
         }
+        true
     }
 
     /// Forgets trips whose keys are free at `now`, `most` of them at most; returns how many.
     pub fn sweep(&mut self, now: Moment, most: usize) -> usize {
         let over = self.trips.over(now, most);
-        for id in &over {
-            self.remove_trip(id);
-        }
-        over.len()
+        over.iter().filter(|id| self.remove_trip(id)).count()
     }
 
     /// A city's plan.

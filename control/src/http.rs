@@ -13,6 +13,7 @@ mod frame;
 mod health;
 mod keys;
 mod listen;
+mod openapi;
 mod page;
 mod problem;
 mod recordings;
@@ -96,6 +97,7 @@ fn table() -> Table {
         .post("/v1/tokens/{id}/rotate", tokens::rotate)
         .delete("/v1/tokens/{id}", tokens::delete)
         .of(None)
+        .get("/v1/openapi.json", openapi::read)
         .get("/metrics", health::metrics)
         .get("/healthz", health::alive)
         .get("/readyz", health::ready)

@@ -31,6 +31,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// How often trips that are over are forgotten and erased, and the last use of tokens is saved.
 const SWEEP: Duration = Duration::from_secs(10);
+/// How often it is looked for city files that have changed: their operator waits for it.
+const LOOK: Duration = Duration::from_secs(2);
 /// How often it is worked out how pools will do.
 const FORESEE: Duration = Duration::from_secs(60);
 
@@ -90,6 +92,7 @@ async fn run(state: &Path, settings: ControlSettings, cities: CityFiles) -> Resu
     };
     tracing::info!(http = %settings.http, ng = %settings.ng, state = %state.display(), "control serves");
     vital.run("the sweep of trips", sweep(Arc::clone(&masking), Arc::clone(&tokens)));
+    vital.run("the city files", look(Arc::clone(&masking)));
     vital.run("the forecasts", foresee(masking));
     tokio::select! {
         () = http::serve(listener, api, stopped()?) => {}
@@ -122,8 +125,15 @@ async fn sweep(masking: Arc<Masking>, tokens: Arc<Tokens>) {
     loop {
         every.tick().await;
         masking.sweep(Moment::now()).await;
-        masking.look_at_files().await;
         tokens.save_uses().await;
+    }
+}
+
+async fn look(masking: Arc<Masking>) {
+    let mut every = tokio::time::interval(LOOK);
+    loop {
+        every.tick().await;
+        masking.look_at_files().await;
     }
 }
 

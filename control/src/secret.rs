@@ -52,7 +52,9 @@ pub enum SecretError {
     )]
     Missing(String),
     /// No id is left for another key.
-    #[error("{0}: holds 255 keys, and no more fit; take out lines of keys that seal nothing, but not the first")]
+    #[error(
+        "{0}: holds 255 keys, and no more fit; take out lines of keys that seal nothing, but not the first"
+    )]
     Full(String),
     /// The system gave no random bytes.
     #[error("the system gives no random bytes: {0}")]
@@ -340,6 +342,15 @@ mod tests {
             assert!(keys.open("phone", &sealed[..at]).is_err(), "length {at}");
         }
         assert_ne!(keys.seal("phone", b"text").unwrap(), sealed, "a nonce is never used twice");
+    }
+
+    #[test]
+    fn every_form_of_a_handset_has_one_look_up_key() {
+        let state = tempfile::tempdir().unwrap();
+        let keys = Keys::open_or_make(state.path()).unwrap();
+        let lookup = |number| keys.lookup(&E164::parse(number).unwrap());
+        assert_eq!(lookup("+5215512345678"), lookup("+525512345678"));
+        assert_ne!(lookup("+525512345679"), lookup("+525512345678"));
     }
 
     #[test]

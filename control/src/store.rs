@@ -77,9 +77,9 @@ pub trait Store: Send + Sync {
         now: Moment,
     ) -> Later<'_, Result<Option<(Trip, usize)>, StoreError>>;
 
-    /// Erases some trips whose numbers are not held any more, and their parties' numbers; returns how many. To be
-    /// called again while it returns any.
-    fn purge(&self, now: Moment) -> Later<'_, Result<usize, StoreError>>;
+    /// Erases some trips whose numbers are not held any more, and their parties' numbers. To be called again while there
+    /// is more.
+    fn purge(&self, now: Moment) -> Later<'_, Result<Purged, StoreError>>;
 
     /// How many trips are in each state, in the order of [`TripState::ALL`].
     fn census(&self, now: Moment) -> Later<'_, Result<[u64; 4], StoreError>>;
@@ -157,6 +157,15 @@ pub struct Page {
     pub state: Option<TripState>,
     /// Those of this city.
     pub city: Option<City>,
+}
+
+/// What a purge did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Purged {
+    /// Trips that were erased.
+    pub trips: usize,
+    /// There may be more.
+    pub more: bool,
 }
 
 /// How far sealing anew has come.

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
-use ureq::Agent;
+use ureq::typestate::WithBody;
+use ureq::{Agent, RequestBuilder};
 
 use crate::deadline::{seconds, until};
 
@@ -57,12 +58,17 @@ impl Client {
     pub fn scope(address: SocketAddr, state: &Path, scope: &str) -> Self {
         let path = state.join("tokens").join(scope);
         let token = until("control writes its tokens", seconds(10), || std::fs::read_to_string(&path).ok());
+        Self::with_token(address, &token)
+    }
+
+    /// A client with this token.
+    pub fn with_token(address: SocketAddr, token: &str) -> Self {
         Self { token: Some(format!("Bearer {}", token.trim())), ..Self::open(address) }
     }
 
     /// GET; an error text when nobody answers.
     pub fn try_get(&self, path: &str) -> Result<Reply, String> {
-        let mut request = self.agent.get(format!("{}{path}", self.base));
+        let mut request = self.agent.get(self.url(path));
         if let Some(token) = &self.token {
             request = request.header("Authorization", token);
         }
@@ -75,24 +81,38 @@ impl Client {
         self.try_get(path).unwrap_or_else(|e| panic!("GET {path}: {e}"))
     }
 
+    /// POST with a JSON body; an error text when nobody answers.
+    pub fn try_post(&self, path: &str, body: &Value) -> Result<Reply, String> {
+        self.send(self.agent.post(self.url(path)), body)
+    }
+
     /// POST with a JSON body.
     #[track_caller]
     pub fn post(&self, path: &str, body: &Value) -> Reply {
-        let mut request = self.agent.post(format!("{}{path}", self.base));
-        if let Some(token) = &self.token {
-            request = request.header("Authorization", token);
-        }
-        reply(request.send_json(body)).unwrap_or_else(|e| panic!("POST {path}: {e}"))
+        self.try_post(path, body).unwrap_or_else(|e| panic!("POST {path}: {e}"))
     }
 
     /// PUT with a JSON body.
     #[track_caller]
     pub fn put(&self, path: &str, body: &Value) -> Reply {
-        let mut request = self.agent.put(format!("{}{path}", self.base));
+        self.send(self.agent.put(self.url(path)), body).unwrap_or_else(|e| panic!("PUT {path}: {e}"))
+    }
+
+    /// PATCH with a JSON body.
+    #[track_caller]
+    pub fn patch(&self, path: &str, body: &Value) -> Reply {
+        self.send(self.agent.patch(self.url(path)), body).unwrap_or_else(|e| panic!("PATCH {path}: {e}"))
+    }
+
+    fn send(&self, mut request: RequestBuilder<WithBody>, body: &Value) -> Result<Reply, String> {
         if let Some(token) = &self.token {
             request = request.header("Authorization", token);
         }
-        reply(request.send_json(body)).unwrap_or_else(|e| panic!("PUT {path}: {e}"))
+        reply(request.send_json(body))
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
     }
 }
 

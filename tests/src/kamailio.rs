@@ -20,15 +20,31 @@ pub struct Kamailio {
     address: SocketAddr,
 }
 
+/// What a site puts beside the configuration that is shipped.
+#[derive(Debug, Clone, Default)]
+pub struct Site {
+    /// Where calls go out, a SIP URI; the callee of the test when none.
+    pub next_hop: Option<String>,
+    /// `site.cfg`.
+    pub settings: String,
+    /// `site-routes.cfg`.
+    pub routes: String,
+}
+
 impl Kamailio {
-    /// Starts the proxy between the callers and the callee of `ports`, with control at `ports`. Calls go out to
-    /// `next_hop`, a SIP URI.
-    pub fn start(ports: &Ports, folder: &Path, token: &str, next_hop: &str) -> Self {
+    /// Starts the proxy of `site` between the callers and the callee of `ports`, with control at `ports`.
+    pub fn start(ports: &Ports, folder: &Path, token: &str, site: &Site) -> Self {
         let run = folder.join("kamailio");
         std::fs::create_dir_all(&run).expect("run directory");
+        let configuration = run.join("kamailio.cfg");
+        std::fs::copy(repository("tools/kamailio/kamailio.cfg"), &configuration).expect("configuration");
+        std::fs::write(run.join("site.cfg"), &site.settings).expect("site.cfg");
+        std::fs::write(run.join("site-routes.cfg"), &site.routes).expect("site-routes.cfg");
+        let callee = || format!("sip:127.0.0.1:{}", ports.callee());
+        let next_hop = site.next_hop.clone().unwrap_or_else(callee);
         let address = ports.proxy();
         let mut command = Command::new("kamailio");
-        command.arg("-f").arg(repository("tools/kamailio/kamailio.cfg"));
+        command.arg("-f").arg(configuration);
         command.args(["-DD", "-E", "-m", "64", "-M", "8", "-Y"]).arg(&run);
         for define in [
             format!("BAUTA_LISTEN=udp:{address}"),

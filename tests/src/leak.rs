@@ -37,6 +37,14 @@ impl Canary {
         .into_iter()
         .map(|(name, texts)| (name, texts.into_iter().map(String::into_bytes).collect()))
         .collect::<BTreeMap<_, Vec<Vec<u8>>>>();
+        let integer: u64 = digits.parse().unwrap_or_default();
+        let significant = |bytes: [u8; 8]| -> Vec<u8> {
+            let from = bytes.iter().position(|byte| *byte != 0).unwrap_or(0);
+            bytes[from..].to_vec()
+        };
+        let big_endian = significant(integer.to_be_bytes());
+        let little_endian = big_endian.iter().rev().copied().collect();
+        spellings.insert("integer", vec![big_endian, little_endian]);
         spellings.insert("BCD", [&digits, &national].iter().flat_map(|t| packed(t)).collect());
         Self { digits, spellings }
     }
@@ -158,6 +166,8 @@ mod tests {
             (b"%34%34%37%37%30%30%39%30%30%31%32%33", "URL-encoded"),
             (b"u2u=30393030313233", "hexadecimal"),
             (b"eHg0NDc3MDA5MDAxMjN5eQ==", "base64"),
+            (b"id=\x00\x00\x00\x68\x3d\x0d\x99\x1b;", "integer"),
+            (b"id=\x1b\x99\x0d\x3d\x68\x00\x00\x00;", "integer"),
             (b"\x01\x70\x07\x90\x00\x21\xf3", "BCD"),
             (b"\x44\x77\x00\x90\x01\x23", "BCD"),
             (b"\x44\x77\x00\x09\x10\x32", "BCD"),

@@ -66,6 +66,11 @@ impl Ports {
         self.at(6)
     }
 
+    /// The SIP port of a caller beside the first.
+    pub const fn second_caller(&self) -> u16 {
+        self.at(7)
+    }
+
     /// The relay's media ports: first and last.
     pub const fn media(&self) -> (u16, u16) {
         (self.at(32), self.at(255))

@@ -4,10 +4,11 @@ use crate::archive::{Archive, files};
 use crate::audio::{Stereo, find};
 use crate::capture::{Capture, Wire};
 use crate::deadline::{seconds, until};
-use crate::kamailio::Kamailio;
+use crate::kamailio::{Kamailio, Site};
 use crate::leak::Canary;
 use crate::pop::{Lane, Pop};
 use crate::ports::Ports;
+use crate::raw::line;
 use crate::sipp::{Part, Phone};
 use crate::speech::Speech;
 use crate::trip::{Trip, city};
@@ -44,15 +45,14 @@ pub struct Calls {
 impl Stage {
     /// Starts POP and proxy, and makes the city. Calls go out to the callee of the test.
     pub fn set(lane: Lane) -> Self {
-        Self::with_next_hop(lane, |ports| format!("sip:127.0.0.1:{}", ports.callee()))
+        Self::with_site(lane, |_| Site::default())
     }
 
-    /// The same, with calls that go out to where `next_hop` says.
-    pub fn with_next_hop(lane: Lane, next_hop: impl FnOnce(&Ports) -> String) -> Self {
+    /// The same, with the proxy of the site that `site` describes.
+    pub fn with_site(lane: Lane, site: impl FnOnce(&Ports) -> Site) -> Self {
         let pop = Pop::start(lane);
         city(&pop);
-        let next_hop = next_hop(&pop.ports);
-        let kamailio = Kamailio::start(&pop.ports, pop.folder(), &pop.token("proxy"), &next_hop);
+        let kamailio = Kamailio::start(&pop.ports, pop.folder(), &pop.token("proxy"), &site(&pop.ports));
         Self { kamailio, pop, caller: Speech::caller(), callee: Speech::callee() }
     }
 
@@ -71,6 +71,20 @@ impl Stage {
         let dials: Vec<_> = trips.iter().map(Trip::driver_dials).collect();
         let callers = Phone::calls(ports, folder, self.kamailio.address(), caller, &dials);
         Calls { callers, callees, capture, count: trips.len() }
+    }
+
+    /// The driver's phone calls, the passenger's refuses. Fails when either side learns the other's number; returns the
+    /// number that the passenger's phone showed.
+    #[track_caller]
+    pub fn rings(&self, trip: &Trip) -> String {
+        let (caller, callee) = (Part::with_code("rejected", 486), Part::with_code("refuses", 486));
+        let wire = self.start(std::slice::from_ref(trip), &caller, &callee).finish();
+        self.nobody_learns_the_other_number(&wire, trip);
+        self.pop.wait_until_idle();
+        let at_callee = wire.sip(self.pop.ports.callee());
+        let invite = at_callee.iter().find(|m| m.starts_with("INVITE")).expect("the callee got an INVITE");
+        let from = line(invite, "From: <sip:");
+        from.trim_start_matches("From: <sip:").split('@').next().expect("a number").to_owned()
     }
 
     /// Lets somebody call who must be refused with `code`; returns what was on the wire.

@@ -5,15 +5,13 @@
 use std::time::Duration;
 
 use tests::deadline::{seconds, until};
+use tests::kamailio::Site;
 use tests::leak::Canary;
 use tests::pop::Lane;
 use tests::programs::{A_CALL, installed};
-use tests::raw::Raw;
+use tests::raw::{Raw, SDP};
 use tests::stage::Stage;
 use tests::trip::{Trip, trip};
-
-const SDP: &str =
-    "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 29999 RTP/AVP 8\r\n";
 
 /// The head of a request of the driver's phone, in compact forms, with a second Via, and Via and From folded.
 fn request(stage: &Stage, trip: &Trip, method: &str, id: &str, more: &[&str]) -> Vec<String> {
@@ -235,7 +233,7 @@ fn without_a_next_hop_the_caller_does_not_choose_one() {
     if !installed(&A_CALL) {
         return;
     }
-    let stage = Stage::with_next_hop(Lane::Chosen, |_| String::new());
+    let stage = Stage::with_site(Lane::Chosen, |_| Site { next_hop: Some(String::new()), ..Site::default() });
     let trip = trip(&stage.pop, "T-1", 1);
     let (caller, callee) = (Raw::on(stage.pop.ports.caller()), Raw::on(stage.pop.ports.callee()));
     let mut invite = request(&stage, &trip, "INVITE", "x", &["c: application/sdp"]);

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use serde_json::Value;
 
 use crate::client::Client;
+use crate::columns::{table, word};
 use crate::place::Place;
 
 /// List the calls in progress.
@@ -33,7 +34,7 @@ pub struct One {
 
 /// `bauta calls`.
 pub fn list(arguments: &List) -> anyhow::Result<ExitCode> {
-    let answer = operator(&arguments.place)?.read_json("/v1/calls")?;
+    let answer = Client::operator(&arguments.place)?.read_json("/v1/calls")?;
     if arguments.json {
         println!("{answer:#}");
     } else {
@@ -49,17 +50,13 @@ pub fn one(arguments: &One) -> anyhow::Result<ExitCode> {
         arguments.id.chars().all(|c| c.is_ascii_hexdigit() || c == '-'),
         "a call's id looks like 019ab6c2-4f1e-7d3a-9c55-0123456789ab; `bauta calls` lists them"
     );
-    let answer = operator(&arguments.place)?.read_json(&format!("/v1/calls/{}", arguments.id))?;
+    let answer = Client::operator(&arguments.place)?.read_json(&format!("/v1/calls/{}", arguments.id))?;
     if arguments.json {
         println!("{answer:#}");
     } else {
         print!("{}", call(&answer));
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn operator(place: &Place) -> anyhow::Result<Client> {
-    Client::scope(place.settings()?.control.http, &place.state, "operator")
 }
 
 fn calls(answer: &Value) -> String {
@@ -101,32 +98,6 @@ fn call(answer: &Value) -> String {
         [text("from"), text("kind"), text("packets"), text("bytes"), last, dropped]
     });
     format!("{}\n{}", table(facts), table(std::iter::once(heading).chain(rows)))
-}
-
-fn word(value: &Value) -> String {
-    match value {
-        Value::Null => "-".into(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
-}
-
-/// Rows in columns as wide as their widest cell.
-pub fn table<const N: usize>(rows: impl IntoIterator<Item = [String; N]>) -> String {
-    let rows: Vec<_> = rows.into_iter().collect();
-    let mut widths = [0; N];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.chars().count().max(*width);
-        }
-    }
-    let mut text = String::new();
-    for row in &rows {
-        let cells: Vec<_> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        text.push_str(cells.join("  ").trim_end());
-        text.push('\n');
-    }
-    text
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@ use anyhow::{Context, bail};
 use serde_json::Value;
 use ureq::Agent;
 
+use crate::place::Place;
+
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -33,13 +35,18 @@ pub struct Reply {
 impl Client {
     /// A client without a token; `address` is where control listens.
     pub fn open(address: SocketAddr) -> Self {
-        let config = Agent::config_builder()
-            .timeout_global(Some(PATIENCE))
-            .http_status_as_error(false)
-            // The address is this host's own: the environment's proxy has nothing to do with it.
-            .proxy(None)
-            .build();
-        Self { agent: config.into(), base: format!("http://{}", reachable(address)), bearer: None }
+        Self { agent: agent(PATIENCE), base: format!("http://{}", reachable(address)), bearer: None }
+    }
+
+    /// A client with the operator's token of this POP.
+    pub fn operator(place: &Place) -> anyhow::Result<Self> {
+        Self::scope(place.settings()?.control.http, &place.state, "operator")
+    }
+
+    /// The same client, for answers that may take as long as `patience`.
+    #[must_use]
+    pub fn patient(self, patience: Duration) -> Self {
+        Self { agent: agent(patience), ..self }
     }
 
     /// A client with the token of `scope` from the state directory.
@@ -80,6 +87,15 @@ impl Client {
         self.send(self.agent.put(self.url(path)), path, body)
     }
 
+    /// DELETE that must succeed.
+    pub fn delete(&self, path: &str) -> anyhow::Result<()> {
+        let mut request = self.agent.delete(self.url(path));
+        if let Some(bearer) = &self.bearer {
+            request = request.header("Authorization", bearer);
+        }
+        self.reply(request.call())?.success(path).map(drop)
+    }
+
     fn send(
         &self,
         mut request: ureq::RequestBuilder<ureq::typestate::WithBody>,
@@ -114,6 +130,16 @@ impl Reply {
         let detail = problem.as_ref().and_then(|p| p["detail"].as_str()).unwrap_or_default();
         bail!("{path}: control answers {} {detail}", self.status)
     }
+}
+
+fn agent(patience: Duration) -> Agent {
+    let config = Agent::config_builder()
+        .timeout_global(Some(patience))
+        .http_status_as_error(false)
+        // The address is this host's own: the environment's proxy has nothing to do with it.
+        .proxy(None)
+        .build();
+    config.into()
 }
 
 /// An address that can be connected to, for one that is listened on.

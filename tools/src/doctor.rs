@@ -2,6 +2,7 @@
 
 #![allow(clippy::indexing_slicing, reason = "a member that a JSON value does not have is null")]
 
+use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 
@@ -11,6 +12,7 @@ use serde_json::Value;
 
 use crate::client::Client;
 use crate::place::{Place, Settings};
+use crate::pool;
 
 /// Free space below which recordings are in danger, in GiB.
 const TIGHT_GIB: u64 = 5;
@@ -42,7 +44,10 @@ pub fn main(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let settings = arguments.place.settings()?;
     let mut findings = Vec::new();
     match Client::open(settings.control.http).get("/readyz") {
-        Ok(reply) => running(&reply.body, &mut findings),
+        Ok(reply) => {
+            running(&reply.body, &mut findings);
+            pools(&arguments.place, &mut findings);
+        }
         Err(error) => stopped(&arguments.place, &settings, &format!("{error:#}"), &mut findings),
     }
     host(&arguments.place, &settings, &mut findings);
@@ -86,6 +91,34 @@ fn running(readyz: &str, findings: &mut Vec<Finding>) {
         }
         (false, false) => Finding(State::Note, "recorder", "unknown, without the relay".into()),
     });
+    cities(&facts, findings);
+}
+
+/// City files that control does not take, as `/readyz` names them.
+fn cities(facts: &Value, findings: &mut Vec<Finding>) {
+    for (city, trouble) in facts["city_files"]["refused"].as_object().into_iter().flatten() {
+        let trouble = trouble.as_str().unwrap_or("unknown");
+        let words = format!("the file of {city} is not taken, the city stays as it was: {trouble}");
+        findings.push(Finding(State::Note, "city", words));
+    }
+}
+
+/// Findings about pools that run dry soon. Without the operator's token nothing is known of them; [`host`] says so.
+fn pools(place: &Place, findings: &mut Vec<Finding>) {
+    let Ok(operator) = Client::operator(place) else { return };
+    match pool::forecasts(&operator, None) {
+        Ok(forecasts) => dry(&forecasts, findings),
+        Err(error) => findings.push(Finding(State::Note, "pools", format!("{error:#}"))),
+    }
+}
+
+fn dry(forecasts: &BTreeMap<String, Value>, findings: &mut Vec<Finding>) {
+    let before = findings.len();
+    let soon = forecasts.iter().filter(|(_, forecast)| pool::runs_dry_soon(forecast));
+    findings.extend(soon.map(|(city, forecast)| Finding(State::Note, "pool", pool::advice(city, forecast))));
+    if findings.len() == before {
+        findings.push(Finding(State::Ok, "pools", "none runs dry within 7 days".into()));
+    }
 }
 
 /// Findings where control does not answer.
@@ -181,5 +214,33 @@ mod tests {
         );
         let states: Vec<_> = findings.iter().map(|Finding(state, name, _)| (*name, *state)).collect();
         assert_eq!(states, [("control", State::Ok), ("relay", State::Ok), ("recorder", State::Missing)]);
+    }
+
+    #[test]
+    fn a_refused_city_file_and_a_pool_that_runs_dry_are_named() {
+        let mut findings = Vec::new();
+        cities(
+            &serde_json::json!({"city_files": {"refused": {"london": "cities/london.toml:3: unknown key"}}}),
+            &mut findings,
+        );
+        dry(&BTreeMap::new(), &mut findings);
+        let soon = serde_json::json!({"runs_dry_in_seconds": 7_200, "runs_dry_at": "2026-11-22T12:00:00Z",
+            "exhausted_last_day": 0, "numbers_to_add": 4});
+        let later = serde_json::json!({"runs_dry_in_seconds": 2_000_000, "exhausted_last_day": 0});
+        dry(&BTreeMap::from([("oslo".into(), soon), ("paris".into(), later)]), &mut findings);
+        let all: Vec<_> =
+            findings.iter().map(|Finding(state, name, words)| (*state, *name, words.as_str())).collect();
+        assert_eq!(
+            all,
+            [
+                (
+                    State::Note,
+                    "city",
+                    "the file of london is not taken, the city stays as it was: cities/london.toml:3: unknown key"
+                ),
+                (State::Ok, "pools", "none runs dry within 7 days"),
+                (State::Note, "pool", "oslo runs dry in 2 h (2026-11-22T12:00:00Z): add 4 numbers or more"),
+            ]
+        );
     }
 }

@@ -3,14 +3,19 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, reason = "a command line answers on standard output")]
 
+mod backup;
 mod calls;
 mod client;
+mod columns;
 mod config;
 mod demo;
 mod doctor;
+mod keys;
 mod place;
+mod pool;
 mod run;
 mod stats;
+mod tokens;
 mod verify;
 
 use std::process::ExitCode;
@@ -32,6 +37,10 @@ enum Command {
     Calls(calls::List),
     Call(calls::One),
     Stats(stats::Arguments),
+    Pool(pool::Arguments),
+    Keys(keys::Arguments),
+    Backup(backup::Arguments),
+    Tokens(tokens::Arguments),
     Verify(verify::Arguments),
     Config(config::Arguments),
     #[command(hide = true)]
@@ -45,6 +54,10 @@ fn main() -> ExitCode {
         Command::Calls(arguments) => calls::list(&arguments),
         Command::Call(arguments) => calls::one(&arguments),
         Command::Stats(arguments) => stats::main(&arguments),
+        Command::Pool(arguments) => pool::main(arguments),
+        Command::Keys(arguments) => keys::main(&arguments),
+        Command::Backup(arguments) => backup::main(&arguments),
+        Command::Tokens(arguments) => tokens::main(&arguments),
         Command::Verify(arguments) => Ok(verify::main(&arguments)),
         Command::Config(arguments) => config::main(&arguments),
         Command::Child(arguments) => run::child::main(&arguments),
@@ -53,4 +66,14 @@ fn main() -> ExitCode {
         eprintln!("bauta: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn every_subcommand_is_sound() {
+        super::Arguments::command().debug_assert();
+    }
 }

@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use crate::calls::table;
 use crate::client::Client;
+use crate::columns::table;
 use crate::place::Place;
 
 /// Show the counters of relay, control and recorder.

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
 use tests::deadline::{seconds, until};
+use tests::http::Client;
 use tests::ports::Ports;
 use tests::process::Process;
 
@@ -68,6 +70,12 @@ impl Pop {
         std::fs::read_dir("/proc").unwrap().flatten().filter_map(of).collect()
     }
 
+    /// What `bauta` says with these arguments, and its exit code: standard output alone.
+    fn says(&self, arguments: &[&str]) -> (i32, String) {
+        let output = self.bauta(arguments).output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+    }
+
     fn all(&self) -> Vec<Pid> {
         ["relay", "control", "recorder"].iter().flat_map(|name| self.processes(name)).collect()
     }
@@ -119,6 +127,65 @@ fn a_process_that_dies_is_started_again_and_the_end_is_clean() {
 
     assert!(run.stop().success(), "{}", run.output());
     assert!(pop.all().is_empty(), "still running after the end");
+}
+
+#[test]
+fn pools_keys_copies_and_tokens_are_looked_after() {
+    let Some(pop) = Pop::prepare() else { return };
+    std::fs::create_dir(pop.path("cities")).unwrap();
+    let (dry, calm) = (
+        "country = \"44\"\nnumbers = [\"+442079460001\", \"+442079460002\"]",
+        "country = \"33\"\nnumbers = []",
+    );
+    std::fs::write(pop.path("cities/london.toml"), dry).unwrap();
+    std::fs::write(pop.path("cities/paris.toml"), calm).unwrap();
+    std::fs::write(pop.path("cities/oslo.toml"), "country = \"47\"\nnumber = []").unwrap();
+    let run = pop.run("run.out");
+
+    // Doctor names the file that is refused; calls go without it.
+    let (code, said) = pop.says(&["doctor"]);
+    assert!(
+        code == 0 && said.contains("the file of oslo is not taken") && said.contains("unknown field"),
+        "{said}"
+    );
+    assert_eq!(pop.says(&["pool", "forecast", "paris"]).0, 0);
+
+    // Two numbers serve two trips of one driver at a time.
+    let business = Client::scope(pop.ports.http(), &pop.path("var"), "business");
+    for (trip, code) in [("T-1", 201), ("T-2", 201), ("T-3", 409)] {
+        let wish = json!({"trip": trip, "city": "london", "parties": [
+            {"role": "driver", "phone": "+447700900001"}, {"role": "passenger", "phone": format!("+44770090010{}", &trip[2..])}]});
+        let _ = business.post("/v1/trips", &wish).expect(code);
+    }
+    let (code, said) = pop.says(&["pool", "forecast"]);
+    assert!(code == 3 && said.contains("london has refused 1 trip"), "{code}: {said}");
+    let (code, said) = pop.says(&["pool", "forecast", "london", "--json"]);
+    let shown: Value = serde_json::from_str(&said).unwrap();
+    assert!(code == 3 && shown["cities"]["london"]["numbers"]["active"] == 2, "{said}");
+    assert!(pop.says(&["doctor"]).1.contains("london has refused 1 trip"));
+    let refused = pop.bauta(&["pool", "set", "london", "+442079460001", "draining"]).output().unwrap();
+    let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && words.contains("london.toml: change it there"), "{words}");
+
+    let (code, said) = pop.says(&["keys", "rotate", "--wait"]);
+    assert!(code == 0 && said.starts_with("Key 2 seals") && said.contains("Nothing waits"), "{said}");
+    assert!(pop.says(&["keys"]).1.contains("2    2      newest"), "{}", pop.says(&["keys", "show"]).1);
+    let (code, said) = pop.says(&["backup"]);
+    let copy = said.split_whitespace().next().unwrap();
+    assert!(code == 0 && pop.path(copy).is_file() && said.contains("var/keys"), "{said}");
+
+    // A new operator token opens, is rotated, and opens nothing once it is deleted.
+    let new = pop.bauta(&["tokens", "new", "operator", "night-shift"]).output().unwrap();
+    let token = String::from_utf8(new.stdout).unwrap();
+    let opens = |token: &str| Client::with_token(pop.ports.http(), token).get("/v1/keys").status == 200;
+    assert!(new.status.success() && opens(&token), "{}", String::from_utf8_lossy(&new.stderr));
+    let list = pop.says(&["tokens"]).1;
+    let id = list.lines().find(|l| l.contains("night-shift")).unwrap().split(' ').next().unwrap();
+    let (_, rotated) = pop.says(&["tokens", "rotate", id, "--keep", "60"]);
+    assert!(opens(&rotated) && opens(&token) && rotated != token);
+    assert_eq!(pop.says(&["tokens", "delete", id]).0, 0);
+    assert!(!opens(&rotated) && !opens(&token));
+    drop(run);
 }
 
 #[test]

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::problem::Problem;
 
@@ -37,6 +37,12 @@ impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for JsonOrNot
     }
 }
 
+/// No body, or `{}`. It is read all the same: behind a body that nobody has read, hyper closes the connection, and the
+/// client's next request on it would get no answer.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Nothing {}
+
 /// The whole body, in time and within bounds.
 async fn arrived<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Problem> {
     let late = |_| {
@@ -62,9 +68,9 @@ pub(super) fn json(status: StatusCode, value: &impl Serialize) -> Response {
 }
 
 /// An answer that is JSON already.
-pub(super) fn json_text(status: StatusCode, text: Vec<u8>) -> Response {
+pub(super) fn json_text(status: StatusCode, text: impl Into<Body>) -> Response {
     let kind = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
-    (status, kind, text).into_response()
+    (status, kind, text.into()).into_response()
 }
 
 #[cfg(test)]
@@ -72,7 +78,6 @@ mod tests {
     use std::pin::Pin;
     use std::task::{Context, Poll};
 
-    use axum::body::Body;
     use hyper::body::Frame;
 
     use super::*;

@@ -65,10 +65,7 @@ pub(super) async fn set_number(
 }
 
 /// `GET /v1/cities/{city}/forecast`: how the pool will do.
-pub(super) async fn forecast(
-    State(api): State<Api>,
-    Path(city): Path<String>,
-) -> Result<Response, Problem> {
+pub(super) async fn forecast(State(api): State<Api>, Path(city): Path<String>) -> Result<Response, Problem> {
     let name = City::new(&city).map_err(|_| unknown())?;
     let forecast = api.masking.forecast(&name, Moment::now()).await?.ok_or_else(unknown)?;
     Ok(json(StatusCode::OK, &forecast))

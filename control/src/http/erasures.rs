@@ -21,10 +21,7 @@ pub(super) struct Person {
 }
 
 /// Removes the number everywhere; what remains speaks of trips and roles. Asking again changes nothing.
-pub(super) async fn erase(
-    State(api): State<Api>,
-    Json(person): Json<Person>,
-) -> Result<Response, Problem> {
+pub(super) async fn erase(State(api): State<Api>, Json(person): Json<Person>) -> Result<Response, Problem> {
     let phone = E164::parse(&person.phone).map_err(|error| Problem::invalid(format!("phone: {error}")))?;
     let trips = api.masking.erase(phone, Moment::now()).await?;
     tracing::info!(trips, "a person was erased");

@@ -6,7 +6,7 @@ use axum::response::Response;
 use serde_json::json;
 
 use super::Api;
-use super::body::json;
+use super::body::{JsonOrNothing, Nothing, json};
 use super::problem::Problem;
 use crate::moment::Moment;
 
@@ -20,7 +20,7 @@ pub(super) async fn read(State(api): State<Api>) -> Result<Response, Problem> {
 }
 
 /// `POST /v1/keys/rotate`: a new key seals from now on; what older ones have sealed is sealed anew meanwhile.
-pub(super) async fn rotate(State(api): State<Api>) -> Result<Response, Problem> {
+pub(super) async fn rotate(State(api): State<Api>, _: JsonOrNothing<Nothing>) -> Result<Response, Problem> {
     let newest = api.masking.rotate_keys().map_err(|error| {
         let detail = "the key file cannot be written; the reason is in control's log";
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "key_not_made", detail).because(&error)
@@ -30,7 +30,7 @@ pub(super) async fn rotate(State(api): State<Api>) -> Result<Response, Problem> 
 }
 
 /// `POST /v1/backups`: a copy of the database in `STATE/backups`, made while everything goes on.
-pub(super) async fn back_up(State(api): State<Api>) -> Result<Response, Problem> {
+pub(super) async fn back_up(State(api): State<Api>, _: JsonOrNothing<Nothing>) -> Result<Response, Problem> {
     let (name, bytes) = api.masking.back_up(&api.state, Moment::now()).await?;
     tracing::info!(name, bytes, "backup");
     Ok(json(StatusCode::CREATED, &json!({ "file": format!("backups/{name}"), "bytes": bytes })))

@@ -44,6 +44,11 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "not_found", detail)
     }
 
+    /// 404: what was asked for is not repeated, since it could be a number.
+    pub(super) fn no_trip() -> Self {
+        Self::not_found("there is no such trip")
+    }
+
     /// 429: one more is free in `wait` milliseconds.
     pub(super) fn too_many_requests(wait: u64, detail: &str) -> Self {
         let mut problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", detail);
@@ -138,7 +143,7 @@ impl From<OpenCityError> for Problem {
             OpenCityError::Written { .. } => {
                 Self::new(StatusCode::CONFLICT, "city_is_a_file", error.to_string())
             }
-            OpenCityError::Put(PutCityError::Unknown(_)) => Self::not_found(error.to_string()),
+            OpenCityError::Put(PutCityError::Unknown(_)) => Self::not_found(redact(&error.to_string())),
             OpenCityError::Put(PutCityError::Taken { .. }) => {
                 Self::new(StatusCode::CONFLICT, "number_taken", error.to_string())
             }
@@ -171,7 +176,7 @@ impl From<AmendError> for Problem {
     fn from(error: AmendError) -> Self {
         match error {
             AmendError::Store(error) => Self::unavailable(&error),
-            AmendError::NoTrip(_) => Self::not_found(error.to_string()),
+            AmendError::NoTrip(_) => Self::no_trip(),
             AmendError::Unchanged { why: ref reason, .. } => match reason {
                 Unchanged::Over(Over::Ended) => {
                     Self::new(StatusCode::CONFLICT, "trip_ended", error.to_string())
@@ -190,7 +195,7 @@ impl From<OpenIntentError> for Problem {
     fn from(error: OpenIntentError) -> Self {
         let text = error.to_string();
         match error {
-            OpenIntentError::NoTrip(_) => Self::not_found(text),
+            OpenIntentError::NoTrip(_) => Self::no_trip(),
             OpenIntentError::NoRole(_) => Self::invalid(text),
             OpenIntentError::Refused { reason, .. } => {
                 Self::new(StatusCode::CONFLICT, "call_refused", text).with("reason", reason.as_str())

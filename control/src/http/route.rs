@@ -23,5 +23,8 @@ pub(super) async fn decide(
         }
         Decision::Reject(reason) => tracing::debug!(reason = reason.as_str(), "route: reject"),
     }
-    Ok(json_text(StatusCode::OK, document::render(&routing.decision, routing.plan.as_deref(), api.masking.sip_host())?))
+    Ok(json_text(
+        StatusCode::OK,
+        document::render(&routing.decision, routing.plan.as_deref(), api.masking.sip_host())?,
+    ))
 }

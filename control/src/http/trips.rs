@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::Api;
-use super::body::{Json, JsonOrNothing, json};
+use super::body::{Json, JsonOrNothing, Nothing, json};
 use super::page;
 use super::problem::Problem;
 use crate::moment::Moment;
@@ -34,7 +34,7 @@ pub(super) async fn read(State(api): State<Api>, Path(trip): Path<String>) -> Re
     let id = id(&trip)?;
     let now = Moment::now();
     let trip = api.masking.directory().trip(&id, now).map(Arc::clone);
-    let trip = trip.ok_or_else(unknown)?;
+    let trip = trip.ok_or_else(Problem::no_trip)?;
     Ok(detail(&api, &trip, now))
 }
 
@@ -90,7 +90,11 @@ pub(super) async fn close(
 }
 
 /// `POST /v1/trips/{trip}/cancel`: as closing, and without grace.
-pub(super) async fn cancel(State(api): State<Api>, Path(trip): Path<String>) -> Result<Response, Problem> {
+pub(super) async fn cancel(
+    State(api): State<Api>,
+    Path(trip): Path<String>,
+    _: JsonOrNothing<Nothing>,
+) -> Result<Response, Problem> {
     change(&api, &trip, Change::Cancel).await
 }
 
@@ -118,7 +122,11 @@ async fn change(api: &Api, trip: &str, change: Change) -> Result<Response, Probl
 }
 
 /// `PUT /v1/trips/{trip}/block`: its two people reach each other no more, in no trip of theirs.
-pub(super) async fn block(State(api): State<Api>, Path(trip): Path<String>) -> Result<Response, Problem> {
+pub(super) async fn block(
+    State(api): State<Api>,
+    Path(trip): Path<String>,
+    _: JsonOrNothing<Nothing>,
+) -> Result<Response, Problem> {
     set_block(&api, &trip, true).await
 }
 
@@ -158,9 +166,5 @@ fn detail(api: &Api, trip: &Trip, now: Moment) -> Response {
 
 /// What is no trip id is no trip either, and is not repeated.
 fn id(text: &str) -> Result<TripId, Problem> {
-    TripId::new(text).map_err(|_| unknown())
-}
-
-fn unknown() -> Problem {
-    Problem::not_found("there is no such trip")
+    TripId::new(text).map_err(|_| Problem::no_trip())
 }

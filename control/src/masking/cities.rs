@@ -115,10 +115,7 @@ impl Masking {
     /// Takes in city files that have changed. To be called every few seconds.
     pub async fn look_at_files(self: &Arc<Self>) {
         let this = Arc::clone(self);
-        let looked = tokio::task::spawn_blocking(move || {
-            let found = this.files().watch.look();
-            found
-        });
+        let looked = tokio::task::spawn_blocking(move || this.files().watch.look());
         let Ok(Found { cities, gone, problems }) = looked.await else { return };
         for problem in problems {
             tracing::error!("{problem}");
@@ -134,7 +131,8 @@ impl Masking {
                     self.files().written.insert(city.clone());
                     let numbers = plan.numbers.len();
                     let kept = self.keep_city(city.clone(), plan).await;
-                    kept.map(|new| tracing::info!(%city, numbers, new, "city file")).map_err(|e| e.to_string())
+                    kept.map(|new| tracing::info!(%city, numbers, new, "city file"))
+                        .map_err(|e| e.to_string())
                 }
                 Err(bad) => Err(bad.to_string()),
             };

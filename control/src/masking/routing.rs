@@ -69,6 +69,8 @@ impl Masking {
         }
         if let Ok(caller) = &asked.caller
             && let Some(found) = self.holder(asked.dialled, caller, now).await
+            // Whose own trip is over may have borrowed the phone of somebody whose is not.
+            && (found.trip.connects(now) || asked.pin.is_none())
         {
             return Ok(found);
         }
@@ -97,7 +99,11 @@ impl Masking {
 
     /// By the PIN, unless too many wrong ones came before. What is no PIN at all counts as a wrong one.
     async fn by_pin(&self, asked: &Asked, pin: Option<&Pin>, now: Moment) -> Result<Found, Reason> {
-        let caller = asked.caller.as_ref().ok().map(|caller| self.keys.pseudonym("caller", &caller.handset().reveal()));
+        let caller = asked
+            .caller
+            .as_ref()
+            .ok()
+            .map(|caller| self.keys.pseudonym("caller", &caller.handset().reveal()));
         let _turn = self.pin_turn.lock().await;
         if self.doors().tries.locked(asked.dialled, caller, now).is_some() {
             return Err(Reason::PinLocked);
@@ -110,18 +116,13 @@ impl Masking {
         // No answer of the store says nothing about the PIN.
         let found = found.map_err(|()| Reason::PinWrong)?;
         let mut doors = self.doors();
-        match found {
-            Some((trip, party)) => {
-                doors.tries.right(asked.dialled, caller, now);
-                drop(doors);
-                let trip = self.directory_mut().put_trip(trip);
-                Ok(Found { trip, party })
-            }
-            None => {
-                doors.tries.wrong(asked.dialled, caller, now);
-                Err(Reason::PinWrong)
-            }
-        }
+        let Some((trip, party)) = found else {
+            doors.tries.wrong(asked.dialled, caller, now);
+            return Err(Reason::PinWrong);
+        };
+        doors.tries.right(asked.dialled, caller, now);
+        drop(doors);
+        Ok(Found { trip: self.directory_mut().put_trip(trip), party })
     }
 
     /// An answer of the store, if it comes in time and not too many wait for one.

@@ -15,6 +15,9 @@ use crate::route::{self, Decision};
 use crate::store::{CreateError, Created};
 use crate::trip::TripState;
 
+const CREATIONS: &str = "bauta_trip_creations_total";
+const GIVEN: &str = "bauta_pool_numbers_given_total";
+
 /// Counters since the start of this process.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
@@ -78,8 +81,7 @@ impl Tally {
 
     fn write(&self, text: &mut Text) {
         self.routes.write(text);
-        const NAME: &str = "bauta_trip_creations_total";
-        text.family(NAME, Kind::Counter, "Trips asked for, by outcome.");
+        text.family(CREATIONS, Kind::Counter, "Trips asked for, by outcome.");
         for (outcome, counter) in [
             ("new", &self.new),
             ("known", &self.known),
@@ -87,13 +89,12 @@ impl Tally {
             ("exhausted", &self.exhausted),
             ("failed", &self.failed),
         ] {
-            text.sample(NAME, &[("outcome", outcome)], counter.load(Ordering::Relaxed));
+            text.sample(CREATIONS, &[("outcome", outcome)], counter.load(Ordering::Relaxed));
         }
-        const RUNGS: &str = "bauta_pool_numbers_given_total";
-        text.family(RUNGS, Kind::Counter, "Pool numbers given to parties, by where they came from.");
+        text.family(GIVEN, Kind::Counter, "Pool numbers given to parties, by where they came from.");
         for rung in Rung::ALL {
             let count = self.rungs.get(rung as usize).map_or(0, |count| count.load(Ordering::Relaxed));
-            text.sample(RUNGS, &[("from", rung.as_str())], count);
+            text.sample(GIVEN, &[("from", rung.as_str())], count);
         }
     }
 }
@@ -112,11 +113,19 @@ impl Masking {
         text.single("bauta_city_files_refused", Kind::Gauge, "City files that are not taken.", trouble);
         let cities: Vec<_> =
             self.directory().cities().map(|(city, plan)| (city.clone(), plan.numbers.clone())).collect();
-        text.family("bauta_pool_numbers", Kind::Gauge, "Numbers in a city's pool, by what they are used for.");
+        text.family(
+            "bauta_pool_numbers",
+            Kind::Gauge,
+            "Numbers in a city's pool, by what they are used for.",
+        );
         for (city, numbers) in &cities {
             for state in NumberState::ALL {
                 let count = numbers.values().filter(|s| **s == state).count();
-                text.sample("bauta_pool_numbers", &[("city", city.as_str()), ("state", state.as_str())], count);
+                text.sample(
+                    "bauta_pool_numbers",
+                    &[("city", city.as_str()), ("state", state.as_str())],
+                    count,
+                );
             }
         }
         let forecasts = self.foreseen();
@@ -141,12 +150,18 @@ const FORECAST: [Gauge; 6] = [
     ("bauta_pool_busiest_party_numbers", "Pool numbers that the busiest party's trips hold.", |f| {
         f.busiest_party.as_ref().map(|party| party.numbers_held)
     }),
-    ("bauta_pool_effective_quarantine_seconds", "Shortest time in the last day until a party had a number again.", |f| {
-        f.effective_quarantine_seconds.map(Into::into)
+    (
+        "bauta_pool_effective_quarantine_seconds",
+        "Shortest time in the last day until a party had a number again.",
+        |f| f.effective_quarantine_seconds.map(Into::into),
+    ),
+    (
+        "bauta_pool_runs_dry_seconds",
+        "Seconds until the pool runs dry at today's rate; no sample: not within 30 days.",
+        |f| f.runs_dry_in_seconds,
+    ),
+    ("bauta_pool_numbers_needed", "Active pool numbers with which it would not run dry.", |f| {
+        Some(f.numbers_needed)
     }),
-    ("bauta_pool_runs_dry_seconds", "Seconds until the pool runs dry at today's rate; no sample: not within 30 days.", |f| {
-        f.runs_dry_in_seconds
-    }),
-    ("bauta_pool_numbers_needed", "Active pool numbers with which it would not run dry.", |f| Some(f.numbers_needed)),
     ("bauta_pool_numbers_to_add", "Pool numbers to add to that end.", |f| Some(f.numbers_to_add)),
 ];

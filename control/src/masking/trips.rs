@@ -74,17 +74,19 @@ impl Masking {
         let task = tokio::spawn(async move {
             let created = this.store.create_trip(order, now).await;
             this.tally.created(&created, now);
-            let mut directory = this.directory_mut();
             match created? {
                 Created::New(made) => {
+                    // A trip of this id that is over may have left one.
+                    this.doors().intents.withdraw(&made.trip.id);
                     for trip in made.forfeited {
-                        directory.put_trip(trip);
+                        this.taken_in(trip, now);
                     }
+                    let mut directory = this.directory_mut();
                     let continues = made.continues;
                     Ok(Opened { trip: directory.put_trip(made.trip), new: true, continues })
                 }
                 Created::Known(trip) => {
-                    Ok(Opened { trip: directory.put_trip(trip), new: false, continues: None })
+                    Ok(Opened { trip: this.directory_mut().put_trip(trip), new: false, continues: None })
                 }
             }
         });
@@ -124,7 +126,8 @@ impl Masking {
         let this = Arc::clone(self);
         let task = tokio::spawn(async move {
             let changed = this.store.block_pair(id.clone(), blocked, now).await?;
-            let mut taken = changed.into_iter().map(|trip| this.taken_in(trip, now)).collect::<Vec<_>>().into_iter();
+            let mut taken =
+                changed.into_iter().map(|trip| this.taken_in(trip, now)).collect::<Vec<_>>().into_iter();
             taken.next().ok_or(AmendError::NoTrip(id))
         });
         task.await.unwrap_or_else(|_| Err(StoreError::Silent.into()))

@@ -37,8 +37,12 @@ impl Masking {
         let mut erased = 0;
         loop {
             match self.store.purge(now).await {
-                Ok(0) => break,
-                Ok(some) => erased += some,
+                Ok(purged) => {
+                    erased += purged.trips;
+                    if !purged.more {
+                        break;
+                    }
+                }
                 Err(error) => {
                     tracing::warn!(%error, "trips that are over were not erased; the next sweep tries again");
                     break;

@@ -272,9 +272,14 @@ mod tests {
         ] {
             assert_eq!(read(address, &british()), Spelled::Absent, "{address}");
         }
-        for address in
-            ["sip:alice@host", "mailto:a@b", "sip:%zz@host", "tel:911", "tel:7700;phone-context=+0", "sip:Al Private@host"]
-        {
+        for address in [
+            "sip:alice@host",
+            "mailto:a@b",
+            "sip:%zz@host",
+            "tel:911",
+            "tel:7700;phone-context=+0",
+            "sip:Al Private@host",
+        ] {
             assert_eq!(read(address, &british()), Spelled::Other, "{address}");
         }
     }

@@ -79,7 +79,8 @@ fn without_stray_zero(digits: &str) -> Option<Zeroizing<String>> {
 
 /// The digits of `digits` that stand where `form` has dots; none when it is not of that form.
 fn fill(form: &str, digits: &str) -> Option<Zeroizing<String>> {
-    let alike = form.len() == digits.len() && form.chars().zip(digits.chars()).all(|(f, d)| f == '.' || f == d);
+    let alike =
+        form.len() == digits.len() && form.chars().zip(digits.chars()).all(|(f, d)| f == '.' || f == d);
     alike.then(|| {
         Zeroizing::new(form.chars().zip(digits.chars()).filter(|(f, _)| *f == '.').map(|(_, d)| d).collect())
     })
@@ -98,10 +99,7 @@ mod tests {
     fn every_form_of_a_handset_has_one_key() {
         for (handset, forms) in [
             ("+525512345678", &["+5215512345678"][..]),
-            (
-                "+541123456789",
-                &["+5491123456789", "+54111523456789", "+5401123456789", "+540111523456789"],
-            ),
+            ("+541123456789", &["+5491123456789", "+54111523456789", "+5401123456789", "+540111523456789"]),
             ("+542231234567", &["+5492231234567", "+54223151234567"]),
             ("+543541234567", &["+5493541234567", "+54354115234567"]),
             ("+2290197123456", &["+22997123456"]),
@@ -118,16 +116,16 @@ mod tests {
     #[test]
     fn what_could_be_somebody_elses_stays_as_it_is() {
         for number in [
-            "+390612345678",     // Italy's 0 is the number's own,
-            "+2250707123456",    // and so is the Ivory Coast's,
-            "+22890123456",      // and 8 digits are all of a number in Togo.
-            "+52551234567",      // Too short for Mexico,
-            "+52155123456789",   // too long.
-            "+549112345678",     // Too short for Argentina.
-            "+54223161234567",   // 16 is no access code.
-            "+22981123456",      // A service in Benin.
-            "+972501234567",     // An Israeli mobile.
-            "+44007700900001",   // Nobody's.
+            "+390612345678",   // Italy's 0 is the number's own,
+            "+2250707123456",  // and so is the Ivory Coast's,
+            "+22890123456",    // and 8 digits are all of a number in Togo.
+            "+52551234567",    // Too short for Mexico,
+            "+52155123456789", // too long.
+            "+549112345678",   // Too short for Argentina.
+            "+54223161234567", // 16 is no access code.
+            "+22981123456",    // A service in Benin.
+            "+972501234567",   // An Israeli mobile.
+            "+44007700900001", // Nobody's.
             "+12025550123",
         ] {
             assert_eq!(key(number), number);
@@ -175,7 +173,8 @@ mod tests {
                 let number: String = alias.chars().map(digit).collect();
                 for kind in [kinds.fixed_line(), kinds.mobile(), kinds.voip()].into_iter().flatten() {
                     let national = &number[country.code.len()..];
-                    let whole = kind.national_number().find(national).is_some_and(|m| m.len() == national.len());
+                    let whole =
+                        kind.national_number().find(national).is_some_and(|m| m.len() == national.len());
                     assert!(!whole, "{alias}: {number} is a number of its own");
                 }
             }

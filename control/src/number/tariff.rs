@@ -40,12 +40,12 @@ impl Costly {
 /// Codes of no country: List of ITU-T Recommendation E.164 assigned country codes (annex to ITU Operational Bulletin
 /// 1114), and its table of networks under 882. The first that fits counts.
 const WORLD: [(&str, Costly); 9] = [
-    ("808", Costly::SharedCost), // International shared cost service, E.169.3
-    ("870", Costly::Satellite),  // Inmarsat SNAC
+    ("808", Costly::SharedCost),           // International shared cost service, E.169.3
+    ("870", Costly::Satellite),            // Inmarsat SNAC
     ("878", Costly::InternationalNetwork), // Universal personal telecommunication
-    ("881", Costly::Satellite),  // Global mobile satellite system: Iridium, Globalstar, …
-    ("88213", Costly::Satellite), // EMSAT
-    ("88216", Costly::Satellite), // Thuraya
+    ("881", Costly::Satellite),            // Global mobile satellite system: Iridium, Globalstar, …
+    ("88213", Costly::Satellite),          // EMSAT
+    ("88216", Costly::Satellite),          // Thuraya
     ("882", Costly::InternationalNetwork),
     ("883", Costly::InternationalNetwork),
     ("979", Costly::Premium), // International premium rate service, E.169.2

@@ -141,7 +141,9 @@ impl TryFrom<Written> for TrunkProfile {
         let usual = Self::of_country(&written.country)?;
         let profile = Self {
             national: written.national_prefix.map_or(Ok(usual.national), Prefixes::try_from)?,
-            international: written.international_prefix.map_or(Ok(usual.international), Prefixes::try_from)?,
+            international: written
+                .international_prefix
+                .map_or(Ok(usual.international), Prefixes::try_from)?,
             bare: written.bare.unwrap_or(usual.bare),
             verstat: written.verstat,
             ..usual

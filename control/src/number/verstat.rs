@@ -25,10 +25,11 @@ impl Verstat {
     /// the plain `TN-Validation-Passed` for A alone, which is why B and C are no `Passed` here.
     pub fn parse(value: &str) -> Option<Self> {
         let value = value.trim().to_ascii_lowercase();
-        let (verdict, attestation) = match value.strip_suffix(['a', 'b', 'c']).and_then(|v| v.strip_suffix('-')) {
-            Some(verdict) => (verdict, value.chars().last()),
-            None => (value.as_str(), None),
-        };
+        let (verdict, attestation) =
+            match value.strip_suffix(['a', 'b', 'c']).and_then(|v| v.strip_suffix('-')) {
+                Some(verdict) => (verdict, value.chars().last()),
+                None => (value.as_str(), None),
+            };
         match (verdict, attestation) {
             ("tn-validation-passed", None | Some('a')) => Some(Self::Passed),
             ("tn-validation-passed", _) | ("no-tn-validation", None) => Some(Self::NotChecked),
@@ -92,10 +93,7 @@ mod tests {
             ("sip:+12025550123;verstat=TN%2DValidation-Passed:pw@host:5060;a?verstat=x", Some(Passed)),
             ("sip:anonymous@anonymous.invalid;verstat=TN-Validation-Passed", Some(Passed)),
             // Said twice: the worse one. Not understood: no verdict.
-            (
-                "sip:+12025550123;verstat=TN-Validation-Passed@host;verstat=TN-Validation-Failed",
-                Some(Failed),
-            ),
+            ("sip:+12025550123;verstat=TN-Validation-Passed@host;verstat=TN-Validation-Failed", Some(Failed)),
             ("tel:+12025550123;verstat=TN-Validation-Passed;verstat=yes", Some(NotChecked)),
             ("tel:+12025550123;verstat", Some(NotChecked)),
             // None at all, or at a place where anybody may write.

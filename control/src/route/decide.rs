@@ -21,7 +21,8 @@ use crate::trip::Pin;
 pub struct Question {
     /// The SIP Call-ID.
     pub call_id: Zeroizing<String>,
-    /// Who calls: a SIP or tel URI, or a From or P-Asserted-Identity value.
+    /// Who calls: a SIP or tel URI, or a From or P-Asserted-Identity value. Absent, the number is withheld.
+    #[serde(default)]
     pub from: Zeroizing<String>,
     /// What was dialled: the request URI, or a To value.
     pub to: Zeroizing<String>,

@@ -75,11 +75,7 @@ pub fn render(
     }
 }
 
-fn connected(
-    connect: &Connect,
-    plan: Option<&CityPlan>,
-    host: &str,
-) -> Result<Vec<u8>, serde_json::Error> {
+fn connected(connect: &Connect, plan: Option<&CityPlan>, host: &str) -> Result<Vec<u8>, serde_json::Error> {
     let Connect { routed, callee, shown, ring_seconds } = connect;
     let uri = Zeroizing::new(format!("sip:{}@{host}", *callee.reveal()));
     let from = format!("sip:{shown}@{host}");

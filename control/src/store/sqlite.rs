@@ -24,7 +24,8 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::{
-    AmendError, Cities, CreateError, Created, Page, PutCityError, RecordingEntry, Resealed, Store, StoreError,
+    AmendError, Cities, CreateError, Created, Page, Purged, PutCityError, RecordingEntry, Resealed, Store,
+    StoreError,
 };
 use crate::city::{CityPlan, NumberState};
 use crate::forecast::PoolUse;
@@ -81,7 +82,7 @@ impl Sqlite {
         };
         let (lookups, reports) = (reader("store lookups")?, reader("store reports")?);
         let (alive, ended) = oneshot::channel();
-        let writer = Writer::start(connection, Arc::clone(&keys), alive).map_err(failed)?;
+        let writer = Writer::start(connection, keys, alive).map_err(failed)?;
         Ok(Self { path: path.to_owned(), writer, lookups, reports, ended: Some(ended) })
     }
 
@@ -140,7 +141,15 @@ impl Store for Sqlite {
     }
 
     fn erase(&self, person: E164, now: Moment) -> Later<'_, Result<Vec<Trip>, StoreError>> {
-        self.writer.run(move |desk| amend::erase(desk, &person, now))
+        Box::pin(async move {
+            let erased = self.writer.run(move |desk| amend::erase(desk, &person, now)).await?;
+            let database = self.path.clone();
+            let truncated = self.reports.run(move |_, _| upkeep::truncate_log(&database)).await;
+            if let Err(error) = truncated {
+                tracing::warn!(%error, "what was erased is still sealed in the write-ahead log until that is written over");
+            }
+            Ok(erased)
+        })
     }
 
     fn trip(&self, trip: TripId, now: Moment) -> Later<'_, Result<Option<Trip>, StoreError>> {
@@ -172,7 +181,7 @@ impl Store for Sqlite {
         self.lookups.run(move |db, keys| trips::with_pin(db, keys, dialled, &pin, now))
     }
 
-    fn purge(&self, now: Moment) -> Later<'_, Result<usize, StoreError>> {
+    fn purge(&self, now: Moment) -> Later<'_, Result<Purged, StoreError>> {
         self.writer.run(move |desk| upkeep::purge(desk, now))
     }
 

@@ -84,9 +84,9 @@ impl Life {
         self.cools_at().plus(self.cooling.into())
     }
 
-    /// The state at `now`.
+    /// The state at `now`. A trip that was closed stays closed when the clock goes back to a time before.
     pub fn state(&self, now: Moment) -> TripState {
-        if now < self.ends_at() {
+        if now < self.ends_at() && self.closed_at.is_none() {
             TripState::Active
         } else if now < self.cools_at() {
             TripState::Grace
@@ -101,7 +101,7 @@ impl Life {
     pub fn connects(&self, now: Moment) -> bool {
         match self.state(now) {
             TripState::Active => true,
-            TripState::Grace => self.closed_at.is_none_or(|closed| now < closed),
+            TripState::Grace => self.closed_at.is_none(),
             TripState::Cooling | TripState::Purged => false,
         }
     }

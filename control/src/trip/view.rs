@@ -32,6 +32,7 @@ struct PartyView {
 
 /// What reading a trip adds to what creating it says.
 #[derive(Debug, Serialize)]
+#[allow(clippy::struct_excessive_bools, reason = "an answer, not a state: each is a member of the JSON")]
 pub struct TripDetail {
     #[serde(flatten)]
     view: TripView,

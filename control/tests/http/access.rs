@@ -1,6 +1,9 @@
 //! Who gets in, how often, and what every answer carries.
 
 use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
 
 use control::http::routes;
 use control::moment::Moment;
@@ -215,5 +218,31 @@ fn recordings_and_tokens_come_in_pages() {
         [("dispute", "/v1/recordings?trip=T-1&limit=1001"), ("operator", "/v1/tokens?limit=0")]
     {
         server.ask("GET", path, scope, &Value::Null).problem(400, "limit must be from 1 to 1000");
+    }
+}
+
+/// Where no body is needed, one may come all the same, and later than its head: clients send `{}` in a packet of its own.
+#[test]
+fn a_body_that_is_not_needed_does_not_cost_the_connection() {
+    let server = Server::start(Calls::default());
+    server.city(4);
+    server.trip("T-1");
+    for (method, path, scope) in [
+        ("POST", "/v1/keys/rotate", "operator"),
+        ("POST", "/v1/backups", "operator"),
+        ("PUT", "/v1/trips/T-1/block", "business"),
+        ("POST", "/v1/trips/T-1/cancel", "business"),
+    ] {
+        let token = server.token(scope);
+        let mut connection = TcpStream::connect(server.address).unwrap();
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n");
+        connection.write_all(format!("{head}Content-Length: 2\r\n\r\n").as_bytes()).unwrap();
+        connection.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        assert!(connection.read(&mut [0]).is_err(), "{path} was answered before its body came");
+        connection.write_all(b"{}GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        connection.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let mut answers = String::new();
+        connection.read_to_string(&mut answers).unwrap();
+        assert_eq!(answers.matches("HTTP/1.1 20").count(), 2, "{path}: {answers}");
     }
 }

@@ -79,6 +79,21 @@ fn neither_logs_nor_errors_hold_a_number() {
             replies.push(server.send(method, &path, Some(&server.token(scope)), &body));
         }
     }
+    // Well formed, and a number where none belongs.
+    for (scope, method, path, body) in [
+        ("business", "PATCH", format!("/v1/trips/{number}"), json!({"expires_in": 9}).to_string()),
+        ("business", "POST", format!("/v1/trips/{number}/close"), String::new()),
+        ("business", "POST", format!("/v1/trips/{number}/reopen"), String::new()),
+        ("business", "PUT", format!("/v1/trips/{number}/block"), String::new()),
+        ("business", "POST", format!("/v1/trips/{number}/intents"), json!({"role": "driver"}).to_string()),
+        ("operator", "PUT", format!("/v1/cities/london/numbers/{DRIVER}"), json!({"state": "active"}).to_string()),
+        ("operator", "PUT", format!("/v1/cities/c{number}/numbers/{dial}"), json!({"state": "active"}).to_string()),
+        ("operator", "GET", format!("/v1/cities/c{number}/forecast"), String::new()),
+    ] {
+        let reply = server.send(method, &path, Some(&server.token(scope)), &body);
+        assert_eq!(reply.0, 404, "{}", reply.1);
+        replies.push(reply);
+    }
     let broken = uuid::Uuid::now_v7();
     let manifest = recorder::archive::folder(server.state(), broken).unwrap().join("manifest.json");
     std::fs::create_dir_all(manifest).unwrap();

@@ -6,7 +6,11 @@ use control::live::CallSummary;
 use control::moment::Moment;
 use control::name::TripId;
 use control::store::RecordingEntry;
+use recorder::label::Codec;
+use recorder::manifest::{self, Audio, Cause, Channel, Counts, Encoder, Gap, Manifest, Packets, Span};
+use recorder::spool::Side;
 use serde_json::{Value, json};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::server::{Calls, DRIVER, PASSENGER, Server, wish};
@@ -52,12 +56,12 @@ fn a_trip_lives_over_the_api() {
         assert!(closed["closed_at"].is_string());
     }
     let rejected = server.route(&from, &to);
-    let want = json!({"decision": "reject", "sip_code": 403, "reason": "trip_ended"});
+    let want = json!({"decision": "reject", "sip_code": 403, "reason": "trip_ended", "announcement": "trip_ended"});
     assert_eq!((&rejected["routes"], &rejected["bauta"]), (&json!([]), &want));
     let extend = server.ask("PATCH", "/v1/trips/T-1001", "business", &json!({"expires_in": 9}));
     extend.problem(409, "has ended");
     server.ask("GET", "/v1/trips/T-7", "business", &Value::Null).problem(404, "no such trip");
-    server.ask("POST", "/v1/trips/T-7/close", "business", &Value::Null).problem(404, "no trip T-7");
+    server.ask("POST", "/v1/trips/T-7/close", "business", &Value::Null).problem(404, "no such trip");
 }
 
 #[test]
@@ -72,7 +76,8 @@ fn refusals_of_a_route_name_their_reason() {
         ("sip:+447700900001@x", "sip:+442079999999@pop", 404, "no_trip"),
     ] {
         let reply = server.route(from, to);
-        assert_eq!(reply["bauta"], json!({"decision": "reject", "sip_code": code, "reason": reason}));
+        let want = json!({"decision": "reject", "sip_code": code, "reason": reason, "announcement": reason});
+        assert_eq!(reply["bauta"], want);
         assert_eq!(reply["routes"], json!([]));
     }
     let metrics = server.send("GET", "/metrics", None, "").1;
@@ -81,7 +86,7 @@ fn refusals_of_a_route_name_their_reason() {
         "bauta_route_decisions_total{decision=\"connect\",reason=\"none\"} 0\n",
         "bauta_trips{state=\"active\"} 1\n",
         "bauta_trip_creations_total{outcome=\"new\"} 1\n",
-        "bauta_pool_numbers{city=\"london\"} 3\n",
+        "bauta_pool_numbers{city=\"london\",state=\"active\"} 3\n",
     ] {
         assert!(metrics.contains(line), "{line}{metrics}");
     }
@@ -133,7 +138,7 @@ fn a_full_pool_says_how_many_numbers_are_enough() {
     server.trip("T-1");
     server.trip("T-2");
     let problem =
-        server.ask("POST", "/v1/trips", "business", &wish("T-3")).problem(409, "3 numbers would be enough");
+        server.ask("POST", "/v1/trips", "business", &wish("T-3")).problem(409, "3 active numbers would be enough");
     assert_eq!(
         (&problem["numbers"], &problem["numbers_enough"], &problem["city"]),
         (&json!(2), &json!(3), &json!("london"))
@@ -228,9 +233,10 @@ fn a_recording_is_found_by_its_trip_and_read_when_archived() {
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join("audio.opus"), b"OggS").unwrap();
     get(&format!("/{id}/audio")).problem(409, "not finished");
-    std::fs::write(folder.join("manifest.json"), b"{\"version\":1}").unwrap();
+    let manifest = manifest(id).to_bytes().unwrap();
+    std::fs::write(folder.join("manifest.json"), &manifest).unwrap();
     assert_eq!(listed(0), json!("archived"));
-    assert_eq!(get(&format!("/{id}")).expect(200), json!({"version": 1}));
+    assert_eq!(get(&format!("/{id}")).1.as_bytes(), manifest, "byte for byte: it has a seal");
     let audio = get(&format!("/{id}/audio"));
     assert_eq!((audio.0, audio.1.as_str()), (200, "OggS"));
 
@@ -239,6 +245,43 @@ fn a_recording_is_found_by_its_trip_and_read_when_archived() {
     let call = server.ask("GET", &format!("/v1/calls/{live}"), "operator", &Value::Null).expect(200);
     assert_eq!(call["lane"], "uring");
     server.ask("GET", &format!("/v1/calls/{id}"), "operator", &Value::Null).problem(404, "no such call");
+}
+
+/// What the recorder writes of a call of a second, with something of everything.
+fn manifest(recording: Uuid) -> Manifest {
+    let codec = Codec { payload_type: 8, name: "PCMA".into(), clock_rate: 8_000, channels: 1 };
+    let counts = Counts { packets: 50, bytes: 8_600, lost: 2, ..Counts::default() };
+    let channel = |side, role: &str| Channel { side, role: Some(role.into()), codecs: vec![codec.clone()], counts };
+    let gap = |cause| Gap { side: Side::Caller, cause, from_ms: 0, to_ms: 40, packets: 2 };
+    let hash = "0123456789abcdef".repeat(4);
+    Manifest {
+        version: manifest::VERSION,
+        recording,
+        call: "f3".repeat(16),
+        trip: Some("T-1".into()),
+        city: None,
+        left: channel(Side::Caller, "driver"),
+        right: channel(Side::Callee, "passenger"),
+        offered_at: OffsetDateTime::from_unix_timestamp_nanos(1_795_363_200_123_456_789).ok(),
+        answered_at: None,
+        started_at: None,
+        ended_at: None,
+        ended: "closed".into(),
+        duration_ms: 1_000,
+        gaps: vec![gap(Cause::NetworkLoss), gap(Cause::TapOverflow)],
+        pauses: vec![Span { from_ms: 500, to_ms: 600 }],
+        audio: Audio { file: "audio.opus".into(), sha256: hash.clone(), bytes: 4, channels: 2 },
+        packets: Packets { file: None, sha256: hash.clone(), count: 100, file_sha256: hash, bytes: 1 },
+        encoder: Encoder {
+            codec: "opus".into(),
+            bitrate: 16_000,
+            complexity: 5,
+            sample_rate: 16_000,
+            frame_ms: 20,
+        },
+        software: [("recorder".to_owned(), "0.1.0".to_owned())].into(),
+        notes: vec!["none".into()],
+    }
 }
 
 #[test]

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use crate::client::{Client, reachable};
 
-/// Host part of the URIs; the demo sends no SIP anywhere.
-const HOST: &str = "pop.invalid";
+/// Host part of the URIs; the demo sends no SIP anywhere. (A host under `.invalid` would say that there is no number.)
+const HOST: &str = "pop.example";
 /// Tag of the caller.
 const FROM: &str = "bauta-demo-caller";
 /// Tag of the callee.

@@ -168,17 +168,22 @@ fn a_profile_is_completed_from_its_country_and_refused_when_ambiguous() {
 fn prefixes_may_be_several_and_a_stored_profile_still_reads() {
     let two = written(r#"{"country":"44","national_prefix":["0","8"],"international_prefix":["00","+99"]}"#);
     assert!(two.is_err());
-    let two = written(r#"{"country":"44","national_prefix":["0","8"],"international_prefix":["00","99"]}"#).unwrap();
+    let two = written(r#"{"country":"44","national_prefix":["0","8"],"international_prefix":["00","99"]}"#)
+        .unwrap();
     for text in ["07700900001", "87700900001", "00447700900001", "99447700900001"] {
         assert_eq!(two.read(text), Some(number("+447700900001")), "{text}");
     }
-    let stored = r#"{"country":"44","national_prefix":"0","international_prefix":"00","bare":"international"}"#;
+    let stored =
+        r#"{"country":"44","national_prefix":"0","international_prefix":"00","bare":"international"}"#;
     assert_eq!(written(stored).unwrap(), profile("44"));
     assert_eq!(serde_json::to_string(&profile("44")).unwrap(), stored);
     let none = r#"{"country":"34","national_prefix":"","international_prefix":"00","bare":"national"}"#;
     assert_eq!(written(none).unwrap(), profile("34"));
     let strict = written(r#"{"country":"52","verstat":"refuse_failed"}"#).unwrap();
-    assert_eq!((strict.verstat(), profile("52").verstat()), (VerstatPolicy::RefuseFailed, VerstatPolicy::Ignore));
+    assert_eq!(
+        (strict.verstat(), profile("52").verstat()),
+        (VerstatPolicy::RefuseFailed, VerstatPolicy::Ignore)
+    );
     for profile in [two, strict, profile("55")] {
         assert_eq!(written(&serde_json::to_string(&profile).unwrap()).unwrap(), profile);
     }
@@ -246,7 +251,8 @@ fn valid(country: &'static str, kind: usize, digits: &str) -> Option<(&'static s
     let kept = example.len().checked_sub(digits.len())?;
     let text = format!("+{country}{}{digits}", &example[..kept]);
     let parsed = phonenumber::parse(None, &text).ok()?;
-    let known = phonenumber::is_valid(&parsed) && region.descriptors().general().is_match(&text[1 + country.len()..]);
+    let known =
+        phonenumber::is_valid(&parsed) && region.descriptors().general().is_match(&text[1 + country.len()..]);
     let number = E164::parse(&text).ok()?;
     (known && number.handset() == number).then_some((country, number))
 }
@@ -256,9 +262,8 @@ fn country() -> impl Strategy<Value = &'static str> {
 }
 
 fn valid_number() -> impl Strategy<Value = (&'static str, E164)> {
-    (country(), 0_usize..2, "[0-9]{1,3}").prop_filter_map("no valid number", |(country, kind, digits)| {
-        valid(country, kind, &digits)
-    })
+    (country(), 0_usize..2, "[0-9]{1,3}")
+        .prop_filter_map("no valid number", |(country, kind, digits)| valid(country, kind, &digits))
 }
 
 /// As libphonenumber reads `text` in the main region of `country`.
@@ -275,7 +280,7 @@ fn national(country: &str, number: &E164) -> String {
 /// Where the second opinion is another one: forms that are gone, international prefixes that are not the first of their
 /// country, in Brazil 00 without a carrier's code, and in Colombia 03, which it takes for a carrier's.
 fn is_disputed(profile: &TrunkProfile, text: &str) -> bool {
-    let others = if profile.country() == "55" { 0 } else { 1 };
+    let others = usize::from(profile.country() != "55");
     matches!(profile.country(), "52" | "54" | "57" | "229")
         || profile.international.each().skip(others).any(|prefix| text.starts_with(prefix))
 }

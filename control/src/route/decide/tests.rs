@@ -2,7 +2,7 @@ use super::*;
 use crate::city::CityPlan;
 use crate::name::{City, Role, TripId};
 use crate::route::document::render;
-use crate::trip::{Life, Party, Pin, Trip};
+use crate::trip::{Life, Party, Phones, Pin, Rules, Trip};
 
 const NOW: Moment = Moment::from_unix(1_000);
 
@@ -16,7 +16,7 @@ fn directory() -> Directory {
     directory.put_city(&City::new("london").unwrap(), plan);
     let party = |role: &str, phone: &str, dial: &str| Party {
         role: Role::new(role).unwrap(),
-        phone: E164::parse(phone).unwrap(),
+        phones: Phones::One(E164::parse(phone).unwrap()),
         dial: PoolNumber::parse(dial).unwrap(),
         pin: Pin::from_digits("12345").unwrap(),
     };
@@ -24,9 +24,26 @@ fn directory() -> Directory {
         id: TripId::new("T-1001").unwrap(),
         city: City::new("london").unwrap(),
         version: 1,
-        record: true,
-        max_seconds: 3_600,
-        life: Life { created_at: NOW, expires_at: NOW.plus(100), closed_at: None, grace: 10, cooling: 10 },
+        life: Life {
+            created_at: NOW,
+            expires_at: NOW.plus(100),
+            ends_by: NOW.plus(100),
+            closed_at: None,
+            lives: 100,
+            grace: 10,
+            cooling: 10,
+            sliding: false,
+        },
+        rules: Rules {
+            record: true,
+            callers: [true; 2],
+            max_seconds: 3_600,
+            ring_seconds: None,
+            max_calls: None,
+        },
+        calls: 0,
+        blocked: false,
+        lost: [false; 2],
         parties: [
             party("driver", "+447700900001", "+442079460001"),
             party("passenger", "+447700900002", "+442079460002"),
@@ -41,15 +58,27 @@ fn question(from: &str, to: &str, trunk: Option<&str>) -> Question {
         from: Zeroizing::new(from.into()),
         to: Zeroizing::new(to.into()),
         trunk: trunk.map(Into::into),
+        pin: None,
+        verstat: None,
+    }
+}
+
+/// As without a store, PINs and intents.
+fn decided(directory: &Directory, question: &Question, now: Moment) -> Decision {
+    let asked = match ask(directory, question) {
+        Ok(asked) => asked,
+        Err(reason) => return Decision::Reject(reason),
+    };
+    let key = asked.caller.as_ref().ok().and_then(|caller| directory.key(asked.dialled, caller, now));
+    match key.map_or_else(|| Err(stranger(directory, &asked, now)), |key| connect(key, now)) {
+        Ok(connect) => Decision::Connect(connect),
+        Err(reason) => Decision::Reject(reason),
     }
 }
 
 fn outcome(from: &str, to: &str, trunk: Option<&str>, now: Moment) -> Decision {
     let directory = directory();
-    match ask(&directory, &question(from, to, trunk)) {
-        Ok(asked) => decide(&directory, &asked, now),
-        Err(reason) => Decision::Reject(reason),
-    }
+    decided(&directory, &question(from, to, trunk), now)
 }
 
 #[test]
@@ -61,7 +90,7 @@ fn the_document_is_the_contracts_and_calling_back_works() {
         NOW,
     );
     let document: serde_json::Value =
-        serde_json::from_slice(&render(&decision, "gw.example:5060").unwrap()).unwrap();
+        serde_json::from_slice(&render(&decision, None, "gw.example:5060").unwrap()).unwrap();
     let want = serde_json::json!({"version":"1.0","routing":"serial",
         "routes":[{"uri":"sip:+447700900002@gw.example:5060","headers":{
             "from":{"display":"","uri":"sip:+442079460002@gw.example:5060"},
@@ -96,9 +125,10 @@ fn every_refusal_has_its_reason() {
     assert_eq!(outcome(from, to, None, NOW.plus(110)), Decision::Reject(Reason::TripEnded));
     assert_eq!(outcome(from, to, None, NOW.plus(120)), Decision::Reject(Reason::NoTrip));
     let rejected: serde_json::Value =
-        serde_json::from_slice(&render(&Decision::Reject(Reason::TripEnded), "gw.example").unwrap()).unwrap();
+        serde_json::from_slice(&render(&Decision::Reject(Reason::TripEnded), None, "gw.example").unwrap())
+            .unwrap();
     let want = serde_json::json!({"version":"1.0","routing":"serial","routes":[],
-        "bauta":{"decision":"reject","sip_code":403,"reason":"trip_ended"}});
+        "bauta":{"decision":"reject","sip_code":403,"reason":"trip_ended","announcement":"trip_ended"}});
     assert_eq!(rejected, want);
 }
 
@@ -118,7 +148,7 @@ fn a_named_trunk_is_read_by_its_own_profile() {
 fn a_number_needs_no_host_and_a_call_a_call_id() {
     let directory = directory();
     let mut question = question("tel:+447700900001", "tel:+442079460001", None);
-    assert!(matches!(decide(&directory, &ask(&directory, &question).unwrap(), NOW), Decision::Connect(_)));
+    assert!(matches!(decided(&directory, &question, NOW), Decision::Connect(_)));
     question.call_id = Zeroizing::new(" ".into());
     assert_eq!(ask(&directory, &question), Err(Reason::Malformed));
     assert!(

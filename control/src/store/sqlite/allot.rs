@@ -4,7 +4,7 @@ use rusqlite::params;
 
 use super::queue::Desk;
 use super::rows::{self, integer};
-use super::trips::{self, damaged, next_version, pin_pseudonym};
+use super::trips::{self, Kept, damaged, next_version, pin_pseudonym};
 use crate::city::CityPlan;
 use crate::moment::Moment;
 use crate::name::{Role, TripId};
@@ -36,7 +36,11 @@ pub(super) fn create(desk: &mut Desk<'_>, order: &TripOrder, now: Moment) -> Res
     if let Some(kept) = trips::read(desk.db, desk.keys, &order.id)? {
         if now < kept.trip.life.held_until() {
             let same = kept.content == content;
-            return if same { Ok(Created::Known(kept.trip)) } else { Err(CreateError::Conflict(kept.trip.id)) };
+            return if same {
+                Ok(Created::Known(kept.trip))
+            } else {
+                Err(CreateError::Conflict(kept.trip.id))
+            };
         }
         // Purged in fact, erased only with the next sweep.
         desk.db.execute("DELETE FROM trips WHERE id = ?1", [order.id.as_str()])?;
@@ -50,7 +54,7 @@ pub(super) fn create(desk: &mut Desk<'_>, order: &TripOrder, now: Moment) -> Res
         Some(numbers) => numbers,
         None => choose(desk, order, &lookups, &pool, now)?,
     };
-    let forfeited = forfeit(desk, &numbers.dials, &lookups, now)?;
+    let forfeited = forfeit(desk, &numbers.dials, &lookups)?;
     let [first, second] = &order.parties;
     let [dial_a, dial_b] = numbers.dials;
     let trip = Trip {
@@ -59,12 +63,22 @@ pub(super) fn create(desk: &mut Desk<'_>, order: &TripOrder, now: Moment) -> Res
         version: next_version(desk.db)?,
         life: order.life,
         parties: [
-            Party { role: first.0.clone(), phones: first.1.clone(), dial: dial_a, pin: pin(desk, dial_a, now)? },
-            Party { role: second.0.clone(), phones: second.1.clone(), dial: dial_b, pin: pin(desk, dial_b, now)? },
+            Party {
+                role: first.0.clone(),
+                phones: first.1.clone(),
+                dial: dial_a,
+                pin: pin(desk, dial_a, now)?,
+            },
+            Party {
+                role: second.0.clone(),
+                phones: second.1.clone(),
+                dial: dial_b,
+                pin: pin(desk, dial_b, now)?,
+            },
         ],
         rules: order.rules,
         calls: 0,
-        blocked: blocked(desk, &lookups)?,
+        blocked: are_apart(desk, &lookups)?,
         lost: [false; 2],
     };
     let trip = take(desk, trip, &lookups, now)?;
@@ -73,7 +87,8 @@ pub(super) fn create(desk: &mut Desk<'_>, order: &TripOrder, now: Moment) -> Res
     Ok(Created::New(NewTrip { trip, forfeited, continues, rungs }))
 }
 
-fn lookups(desk: &Desk<'_>, phones: &Phones) -> Vec<Lookup> {
+/// What a party's phones are found by.
+pub(super) fn lookups(desk: &Desk<'_>, phones: &Phones) -> Vec<Lookup> {
     phones.all().iter().map(|phone| desk.keys.lookup(phone)).collect()
 }
 
@@ -100,27 +115,28 @@ fn going_on(
          INTERSECT SELECT trip FROM held WHERE lookup = ?2 AND cools > ?3",
     )?;
     let ids = statement.query_map(params![first, second, now.unix()], |row| row.get::<_, String>(0))?;
-    let mut latest: Option<Trip> = None;
-    for id in ids {
-        let Ok(id) = TripId::new(&id?) else { continue };
-        let Some(kept) = trips::read(desk.db, desk.keys, &id)? else { continue };
-        let in_grace = kept.trip.life.state(now) == TripState::Grace && kept.trip.lost == [false; 2];
-        if in_grace && latest.as_ref().is_none_or(|latest| latest.version < kept.trip.version) {
-            latest = Some(kept.trip);
-        }
-    }
-    let Some(before) = latest else { return Ok(None) };
-    // Roles belong to the trip, numbers to the people.
-    let of = |phones: &Phones| Some(before.parties.iter().find(|p| p.phones.same(phones))?.dial);
-    let [a, b] = &order.parties;
-    let (Some(dial_a), Some(dial_b)) = (of(&a.1), of(&b.1)) else { return Ok(None) };
     // None for one that is being drained, or suspended, or of a city far away.
     let rung = |dial| {
         let near = pool.neighbours.iter().flatten().any(|number| *number == dial);
         if pool.own.contains(&dial) { Some(Rung::Own) } else { near.then_some(Rung::Neighbour) }
     };
-    let rungs = rung(dial_a).zip(rung(dial_b));
-    Ok(rungs.map(|(a, b)| Numbers { dials: [dial_a, dial_b], rungs: [a, b], continues: Some(before.id) }))
+    let mut latest: Option<(u64, Numbers)> = None;
+    for id in ids {
+        let Ok(id) = TripId::new(&id?) else { continue };
+        let Some(Kept { trip: before, .. }) = trips::read(desk.db, desk.keys, &id)? else { continue };
+        let in_grace = before.life.state(now) == TripState::Grace && before.lost == [false; 2];
+        if !in_grace || latest.as_ref().is_some_and(|(version, _)| *version > before.version) {
+            continue;
+        }
+        // Roles belong to the trip, numbers to the people.
+        let of = |phones: &Phones| Some(before.parties.iter().find(|p| p.phones.same(phones))?.dial);
+        let [a, b] = &order.parties;
+        let Some(dials) = of(&a.1).zip(of(&b.1)) else { continue };
+        let Some(rungs) = rung(dials.0).zip(rung(dials.1)) else { continue };
+        let numbers = Numbers { dials: dials.into(), rungs: rungs.into(), continues: Some(before.id) };
+        latest = Some((before.version, numbers));
+    }
+    Ok(latest.map(|(_, numbers)| numbers))
 }
 
 fn choose(
@@ -130,14 +146,13 @@ fn choose(
     pool: &Pool,
     now: Moment,
 ) -> Result<Numbers, CreateError> {
-    let one = |role: &Role, party: &[Lookup], other: Option<PoolNumber>| {
-        let spread = party.first().copied().unwrap_or_default();
-        pool.choose(&holds(desk, party)?, &spread, other, now).map_err(|exhausted| CreateError::Exhausted {
-            city: order.city.clone(),
-            role: role.clone(),
-            exhausted,
-        })
-    };
+    let one =
+        |role: &Role, party: &[Lookup], other: Option<PoolNumber>| {
+            let spread = party.first().copied().unwrap_or_default();
+            pool.choose(&holds(desk, party)?, &spread, other, now).map_err(|exhausted| {
+                CreateError::Exhausted { city: order.city.clone(), role: role.clone(), exhausted }
+            })
+        };
     let ([first, second], [(role_a, _), (role_b, _)]) = (lookups, &order.parties);
     let (dial_a, rung_a) = one(role_a, first, None)?;
     let (dial_b, rung_b) = one(role_b, second, Some(dial_a))?;
@@ -146,36 +161,41 @@ fn choose(
 
 /// What a party, with all its phones, has to do with pool numbers.
 fn holds(desk: &Desk<'_>, party: &[Lookup]) -> Result<Holds, StoreError> {
-    let mut statement =
-        desk.db.prepare_cached("SELECT number, cools, until FROM held WHERE lookup = ?1")?;
+    let mut statement = desk.db.prepare_cached("SELECT number, cools, until FROM held WHERE lookup = ?1")?;
     let mut holds = Holds::new();
     for lookup in party {
         let mut rows = statement.query([lookup])?;
         while let Some(row) = rows.next()? {
             let Ok(number) = PoolNumber::try_from(row.get::<_, i64>(0)?.cast_unsigned()) else { continue };
-            let hold = Hold { cools_at: Moment::from_unix(row.get(1)?), until: Moment::from_unix(row.get(2)?) };
+            let hold =
+                Hold { cools_at: Moment::from_unix(row.get(1)?), until: Moment::from_unix(row.get(2)?) };
             holds.entry(number).and_modify(|known| *known = known.or(hold)).or_insert(hold);
         }
     }
     Ok(holds)
 }
 
-/// Trips that hold what is about to be taken learn that they have lost it.
+/// Trips that have what is about to be taken learn that they have lost it: those that are over, too, or a clock that goes
+/// back would bring them to life with a key that is another's.
 fn forfeit(
     desk: &Desk<'_>,
     dials: &[PoolNumber; 2],
     lookups: &[Vec<Lookup>; 2],
-    now: Moment,
 ) -> Result<Vec<Trip>, StoreError> {
+    let ever = Moment::from_unix(i64::MIN);
     let mut forfeited: Vec<Trip> = Vec::new();
     for (dial, party) in dials.iter().zip(lookups) {
         for lookup in party {
-            let Some(holder) = trips::holding(desk.db, desk.keys, *dial, lookup, now)? else { continue };
+            let Some(holder) = trips::holding(desk.db, desk.keys, *dial, lookup, ever)? else { continue };
             let known = forfeited.iter_mut().find(|trip| trip.id == holder.id);
             let mut trip = known.map_or(holder, |known| known.clone());
+            let before = trip.lost;
             for (party, lost) in trip.parties.iter().zip(&mut trip.lost) {
                 let has = |phone| desk.keys.lookup(phone) == *lookup;
                 *lost |= party.dial == *dial && party.phones.all().iter().any(has);
+            }
+            if trip.lost == before {
+                continue;
             }
             trip.version = next_version(desk.db)?;
             trips::update(desk.db, desk.keys, &trip)?;
@@ -219,7 +239,9 @@ fn take(
                 match taken {
                     Ok(1) => break,
                     Ok(_) => {
-                        return Err(damaged(trip.id.as_str(), "chose a number that another trip holds").into());
+                        return Err(
+                            damaged(trip.id.as_str(), "chose a number that another trip holds").into()
+                        );
                     }
                     Err(rusqlite::Error::SqliteFailure(failure, _))
                         if failure.extended_code == rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE
@@ -246,7 +268,7 @@ fn random_pin(digits: u32) -> Result<Pin, StoreError> {
 }
 
 /// Whether any two of their phones are kept apart.
-fn blocked(desk: &Desk<'_>, [first, second]: &[Vec<Lookup>; 2]) -> Result<bool, StoreError> {
+pub(super) fn are_apart(desk: &Desk<'_>, [first, second]: &[Vec<Lookup>; 2]) -> Result<bool, StoreError> {
     let mut statement = desk.db.prepare_cached("SELECT 1 FROM blocks WHERE one = ?1 AND other = ?2")?;
     for a in first {
         for b in second {

@@ -2,9 +2,10 @@
 
 use rusqlite::params;
 
+use super::allot::{are_apart, lookups};
 use super::queue::Desk;
 use super::rows::integer;
-use super::trips::{self, next_version};
+use super::trips::{self, Kept, next_version};
 use crate::moment::Moment;
 use crate::name::TripId;
 use crate::number::E164;
@@ -19,12 +20,7 @@ impl From<rusqlite::Error> for AmendError {
 }
 
 /// Changes a trip that is not purged yet.
-pub(super) fn amend(
-    desk: &Desk<'_>,
-    id: &TripId,
-    change: &Change,
-    now: Moment,
-) -> Result<Trip, AmendError> {
+pub(super) fn amend(desk: &Desk<'_>, id: &TripId, change: &Change, now: Moment) -> Result<Trip, AmendError> {
     let trip = live(desk, id, now)?;
     match change.apply(&trip, now) {
         Ok(Some(changed)) => Ok(keep(desk, changed)?),
@@ -64,9 +60,8 @@ pub(super) fn block_pair(
     now: Moment,
 ) -> Result<Vec<Trip>, AmendError> {
     let named = live(desk, id, now)?;
-    let [first, second] =
-        named.parties.each_ref().map(|p| p.phones.all().iter().map(|n| desk.keys.lookup(n)).collect::<Vec<_>>());
-    let mut ids = vec![named.id.clone()];
+    let [first, second] = named.parties.each_ref().map(|party| lookups(desk, &party.phones));
+    let mut ids = Vec::new();
     for (a, b) in first.iter().flat_map(|a| second.iter().map(move |b| (a, b))) {
         let pair = [a.min(b), a.max(b)];
         let statement = if blocked {
@@ -75,57 +70,67 @@ pub(super) fn block_pair(
             "DELETE FROM blocks WHERE one = ?1 AND other = ?2"
         };
         desk.db.prepare_cached(statement)?.execute(pair)?;
-        ids.extend(shared(desk, a, b, now)?);
+        ids.extend(shared(desk, a, b)?);
     }
-    let mut changed: Vec<Trip> = Vec::new();
+    let mut changed = vec![blocked_or_not(desk, named, blocked)?];
     for id in ids {
-        if !changed.iter().any(|trip| trip.id == id) {
-            let trip = live(desk, &id, now)?;
-            let differs = trip.blocked != blocked;
-            changed.push(if differs { keep(desk, Trip { blocked, ..trip })? } else { trip });
+        if changed.iter().any(|trip| trip.id == id) {
+            continue;
         }
+        // None when only the keys remember the trip.
+        let Some(Kept { trip, .. }) = trips::read(desk.db, desk.keys, &id)? else { continue };
+        let parties = trip.parties.each_ref().map(|party| lookups(desk, &party.phones));
+        // Two phones of one party are no pair, and another pair of theirs may still be kept apart.
+        let apart = are_apart(desk, &parties)?;
+        changed.push(blocked_or_not(desk, trip, apart)?);
     }
     Ok(changed)
 }
 
-/// The trips that both hold numbers for.
-fn shared(desk: &Desk<'_>, a: &Lookup, b: &Lookup, now: Moment) -> Result<Vec<TripId>, StoreError> {
+fn blocked_or_not(desk: &Desk<'_>, trip: Trip, blocked: bool) -> Result<Trip, StoreError> {
+    if trip.blocked == blocked { Ok(trip) } else { keep(desk, Trip { blocked, ..trip }) }
+}
+
+/// The trips that both have keys of; those that are over too, since a clock may go back.
+fn shared(desk: &Desk<'_>, a: &Lookup, b: &Lookup) -> Result<Vec<TripId>, StoreError> {
     let mut statement = desk.db.prepare_cached(
-        "SELECT trip FROM held WHERE lookup = ?1 AND until > ?3
-         INTERSECT SELECT trip FROM held WHERE lookup = ?2 AND until > ?3",
+        "SELECT trip FROM held WHERE lookup = ?1 INTERSECT SELECT trip FROM held WHERE lookup = ?2",
     )?;
-    let rows = statement.query_map(params![a, b, now.unix()], |row| row.get::<_, String>(0))?;
+    let rows = statement.query_map(params![a, b], |row| row.get::<_, String>(0))?;
     let names = rows.collect::<Result<Vec<_>, _>>()?;
     Ok(names.iter().filter_map(|name| TripId::new(name).ok()).collect())
 }
 
-/// Removes a person's number from every trip, which ends, and from what is remembered about numbers and blocks.
+/// Removes a person's number from every trip, which ends, and from what is remembered about numbers and blocks. Other
+/// phones of the same party go from these trips; what they have in other trips stays.
 pub(super) fn erase(desk: &Desk<'_>, person: &E164, now: Moment) -> Result<Vec<Trip>, StoreError> {
     let lookup = desk.keys.lookup(person);
-    let mut statement = desk.db.prepare("SELECT DISTINCT trip FROM held WHERE lookup = ?1")?;
+    // The keys of a trip that has handed them on stand under the later trip's name.
+    let mut statement = desk
+        .db
+        .prepare("SELECT trip FROM held WHERE lookup = ?1 UNION SELECT id FROM trips WHERE lost <> 0")?;
     let names =
         statement.query_map([lookup], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
     let mut erased = Vec::new();
     for id in names.iter().filter_map(|name| TripId::new(name).ok()) {
-        let Some(kept) = trips::read(desk.db, desk.keys, &id)? else { continue };
-        let mut trip = Change::Cancel.apply(&kept.trip, now).ok().flatten().unwrap_or(kept.trip);
-        for party in &mut trip.parties {
-            if party.phones.have(&person.handset()) {
-                // A party's other phones are the same person's.
-                for phone in party.phones.all() {
-                    forget(desk, &desk.keys.lookup(phone))?;
-                }
-                party.phones = Phones::none();
+        let Some(Kept { trip, .. }) = trips::read(desk.db, desk.keys, &id)? else { continue };
+        // A key that is over may name a trip whose id others have used again.
+        if !trip.parties.iter().any(|party| party.phones.have(&person.handset())) {
+            continue;
+        }
+        let mut trip = Change::Cancel.apply(&trip, now).ok().flatten().unwrap_or(trip);
+        for party in trip.parties.iter_mut().filter(|party| party.phones.have(&person.handset())) {
+            for key in lookups(desk, &party.phones) {
+                let mut statement = desk
+                    .db
+                    .prepare_cached("DELETE FROM held WHERE lookup = ?1 AND number = ?2 AND trip = ?3")?;
+                statement.execute(params![key, integer(party.dial), id.as_str()])?;
             }
+            party.phones = Phones::none();
         }
         erased.push(keep(desk, trip)?);
     }
-    forget(desk, &lookup)?;
-    Ok(erased)
-}
-
-fn forget(desk: &Desk<'_>, lookup: &Lookup) -> Result<(), StoreError> {
     desk.db.execute("DELETE FROM held WHERE lookup = ?1", [lookup])?;
     desk.db.execute("DELETE FROM blocks WHERE one = ?1 OR other = ?1", [lookup])?;
-    Ok(())
+    Ok(erased)
 }

@@ -117,7 +117,8 @@ const STEPS: [Step; 4] = [
         code: one_row_for_each_trip,
         after: "DROP TABLE old_parties;
      DROP TABLE old_trips;
-     CREATE INDEX trips_by_end ON trips (held_until);",
+     CREATE INDEX trips_by_end ON trips (held_until);
+     CREATE INDEX trips_by_loss ON trips (id) WHERE lost <> 0;",
     },
     // A hash opens one token.
     Step::Sql(
@@ -141,11 +142,7 @@ enum Step {
     /// Statements.
     Sql(&'static str),
     /// What statements cannot do, between others.
-    Both {
-        before: &'static str,
-        code: fn(&Connection, &Keys) -> Result<(), StoreError>,
-        after: &'static str,
-    },
+    Both { before: &'static str, code: fn(&Connection, &Keys) -> Result<(), StoreError>, after: &'static str },
 }
 
 impl Step {
@@ -208,8 +205,8 @@ fn one_row_for_each_trip(db: &Connection, keys: &Keys) -> Result<(), StoreError>
 }
 
 fn old_parties(db: &Connection, keys: &Keys, trip: &str) -> Result<Vec<Party>, StoreError> {
-    let mut statement =
-        db.prepare_cached("SELECT role, phone, dial, pin FROM old_parties WHERE trip = ?1 ORDER BY position")?;
+    let mut statement = db
+        .prepare_cached("SELECT role, phone, dial, pin FROM old_parties WHERE trip = ?1 ORDER BY position")?;
     let mut rows = statement.query([trip])?;
     let mut parties = Vec::with_capacity(2);
     while let Some(row) = rows.next()? {

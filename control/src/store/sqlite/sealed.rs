@@ -37,9 +37,7 @@ pub(super) fn open(keys: &Keys, trip: &TripId, sealed: &[u8]) -> Result<Option<S
 fn party(rest: &mut &[u8]) -> Option<(Phones, Pin)> {
     let (count, after) = rest.split_first()?;
     *rest = after;
-    let phones: Option<Vec<E164>> = (0..*count)
-        .map(|_| E164::try_from(integer(rest)?).ok())
-        .collect();
+    let phones: Option<Vec<E164>> = (0..*count).map(|_| E164::try_from(integer(rest)?).ok()).collect();
     Some((Phones::new(phones?), Pin::from_integer(integer(rest)?)?))
 }
 

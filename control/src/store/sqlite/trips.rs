@@ -39,16 +39,20 @@ pub(super) fn insert(
     ))?;
     let [first, second] = &trip.parties;
     statement.raw_bind_parameter(1, content)?;
-    bind(&mut statement, 2, &[
-        &trip.id.as_str(),
-        &trip.city.as_str(),
-        &trip.life.created_at.unix(),
-        &first.role.as_str(),
-        &integer(first.dial),
-        &second.role.as_str(),
-        &integer(second.dial),
-        &trip.life.cooling,
-    ])?;
+    bind(
+        &mut statement,
+        2,
+        &[
+            &trip.id.as_str(),
+            &trip.city.as_str(),
+            &trip.life.created_at.unix(),
+            &first.role.as_str(),
+            &integer(first.dial),
+            &second.role.as_str(),
+            &integer(second.dial),
+            &trip.life.cooling,
+        ],
+    )?;
     bind_changing(&mut statement, 10, keys, trip)?;
     statement.raw_execute()?;
     Ok(())
@@ -107,8 +111,7 @@ fn bind(statement: &mut CachedStatement<'_>, first: usize, values: &[&dyn ToSql]
 
 /// One trip, whatever its state.
 pub(super) fn read(db: &Connection, keys: &Keys, id: &TripId) -> Result<Option<Kept>, StoreError> {
-    let mut statement =
-        db.prepare_cached(&format!("SELECT {COLUMNS}, content FROM trips WHERE id = ?1"))?;
+    let mut statement = db.prepare_cached(&format!("SELECT {COLUMNS}, content FROM trips WHERE id = ?1"))?;
     let mut rows = statement.query([id.as_str()])?;
     let Some(row) = rows.next()? else { return Ok(None) };
     Ok(Some(Kept { trip: trip(row, keys)?, content: row.get(COUNT)? }))
@@ -135,8 +138,7 @@ pub(super) fn page(db: &Connection, keys: &Keys, page: &Page, now: Moment) -> Re
         "SELECT {COLUMNS} FROM trips WHERE id > ?1 AND +held_until > ?2 AND (?3 IS NULL OR city = ?3) ORDER BY id"
     ))?;
     let after = page.after.as_ref().map_or("", TripId::as_str);
-    let mut rows =
-        statement.query(params![after, now.unix(), page.city.as_ref().map(City::as_str)])?;
+    let mut rows = statement.query(params![after, now.unix(), page.city.as_ref().map(City::as_str)])?;
     let mut trips = Vec::new();
     while let Some(row) = rows.next()?.filter(|_| trips.len() < page.limit) {
         if page.state.is_none_or(|state| life(row).is_ok_and(|life| life.state(now) == state)) {
@@ -148,8 +150,9 @@ pub(super) fn page(db: &Connection, keys: &Keys, page: &Page, now: Moment) -> Re
 
 /// How many trips are in each state.
 pub(super) fn census(db: &Connection, now: Moment) -> Result<[u64; 4], StoreError> {
-    let mut statement =
-        db.prepare_cached("SELECT min(ifnull(closed_at, expires_at), expires_at), grace, held_until FROM trips")?;
+    let mut statement = db.prepare_cached(
+        "SELECT min(ifnull(closed_at, expires_at), expires_at), grace, held_until FROM trips",
+    )?;
     let mut rows = statement.query([])?;
     let mut count = [0; 4];
     while let Some(row) = rows.next()? {

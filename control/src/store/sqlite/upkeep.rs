@@ -1,6 +1,7 @@
 //! What keeps the database small, current and safe: purging, sealing anew, copies; and what it tells of pools.
 
 use std::path::Path;
+use std::time::Duration;
 
 use rusqlite::{Connection, params};
 
@@ -12,31 +13,34 @@ use crate::forecast::{PartyUse, PoolUse};
 use crate::moment::Moment;
 use crate::name::{City, TripId};
 use crate::secret::Lookup;
-use crate::store::{Resealed, StoreError};
+use crate::store::{Purged, Resealed, StoreError};
 
 /// Seconds that a key which is not held any more is remembered, so that its number comes last for its party.
 const REMEMBERED: i64 = 90 * 86_400;
 /// Rows that one purge or one step of sealing takes: others wait meanwhile.
 const STEP: i64 = 2_000;
+/// How long the log's end is waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Parties that a forecast looks at, the busiest of each kind.
 const BUSIEST: i64 = 16;
 
 /// Erases trips that are over. The keys stay for a while as pseudonyms, without a PIN.
-pub(super) fn purge(desk: &Desk<'_>, now: Moment) -> Result<usize, StoreError> {
+pub(super) fn purge(desk: &Desk<'_>, now: Moment) -> Result<Purged, StoreError> {
     let freed = desk.db.execute(
         "UPDATE held SET pin = NULL WHERE pin IS NOT NULL AND (lookup, number) IN
          (SELECT lookup, number FROM held WHERE pin IS NOT NULL AND until <= ?1 LIMIT ?2)",
         params![now.unix(), STEP],
     )?;
-    desk.db.execute(
+    let forgotten = desk.db.execute(
         "DELETE FROM held WHERE (lookup, number) IN (SELECT lookup, number FROM held WHERE until <= ?1 LIMIT ?2)",
         params![now.plus(-REMEMBERED).unix(), STEP],
     )?;
-    let erased = desk.db.execute(
+    let trips = desk.db.execute(
         "DELETE FROM trips WHERE id IN (SELECT id FROM trips WHERE held_until <= ?1 LIMIT ?2)",
         params![now.unix(), STEP],
     )?;
-    Ok(freed.max(erased))
+    let more = i64::try_from(freed.max(forgotten).max(trips)).is_ok_and(|most| most >= STEP);
+    Ok(Purged { trips, more })
 }
 
 /// Seals trips anew that an older key sealed, some at a time.
@@ -67,7 +71,8 @@ pub(super) fn back_up(db: &Path, file: &Path) -> Result<u64, StoreError> {
     use std::os::unix::fs::OpenOptionsExt;
     let failed = |e: std::io::Error| StoreError::Database(format!("{}: {e}", file.display()));
     // SQLite writes into an empty file; made here, so that nobody else can read it.
-    let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).map_err(failed)?;
+    let made =
+        std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(file).map_err(failed)?;
     let name = file.to_str().ok_or_else(|| StoreError::Database("the path is no UTF-8".into()))?;
     let copied = Connection::open(db)
         .and_then(|connection| connection.execute("VACUUM INTO ?1", [name]))
@@ -83,6 +88,14 @@ pub(super) fn back_up(db: &Path, file: &Path) -> Result<u64, StoreError> {
     }
 }
 
+/// Writes the write-ahead log into the database and cuts it off: it holds rows as they were before.
+pub(super) fn truncate_log(db: &Path) -> Result<(), StoreError> {
+    let connection = Connection::open(db)?;
+    connection.busy_timeout(PATIENCE)?;
+    let busy: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    if busy { Err(StoreError::Database("somebody reads it".into())) } else { Ok(()) }
+}
+
 /// What a city's numbers are used for at `now`.
 pub(super) fn pool_use(db: &Connection, city: &City, now: Moment) -> Result<PoolUse, StoreError> {
     let plan = rows::city(db, city)?;
@@ -91,7 +104,8 @@ pub(super) fn pool_use(db: &Connection, city: &City, now: Moment) -> Result<Pool
     };
     let (at, day) = (now.unix(), now.plus(-86_400).unix());
     let number = |sql: &str, from: i64| -> Result<u64, StoreError> {
-        let value: Option<i64> = db.prepare_cached(sql)?.query_row(params![city.as_str(), from], |r| r.get(0))?;
+        let value: Option<i64> =
+            db.prepare_cached(sql)?.query_row(params![city.as_str(), from], |r| r.get(0))?;
         Ok(value.unwrap_or(0).cast_unsigned())
     };
     let shortest: Option<i64> = db
@@ -142,7 +156,13 @@ fn parties(db: &Connection, city: &City, pool: usize, now: Moment) -> Result<Vec
     busiest.iter().map(|lookup| party(db, city, pool, lookup, now)).collect()
 }
 
-fn party(db: &Connection, city: &City, pool: usize, lookup: &Lookup, now: Moment) -> Result<PartyUse, StoreError> {
+fn party(
+    db: &Connection,
+    city: &City,
+    pool: usize,
+    lookup: &Lookup,
+    now: Moment,
+) -> Result<PartyUse, StoreError> {
     let mut statement = db.prepare_cached(
         "SELECT until, taken FROM held JOIN pool_numbers USING (number) WHERE lookup = ?1 AND city = ?2",
     )?;
