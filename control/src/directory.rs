@@ -68,7 +68,7 @@ impl Directory {
     /// the last change of the trip that had it.
     pub fn put_trip(&mut self, trip: Trip) -> Arc<Trip> {
         if let Some(known) = self.trips.get(&trip.id) {
-            if known.version > trip.version {
+            if known.version >= trip.version {
                 return Arc::clone(known);
             }
             self.remove_trip(&trip.id.clone());

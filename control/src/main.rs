@@ -5,7 +5,7 @@
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::Parser;
@@ -13,7 +13,7 @@ use control::call::Calls;
 use control::http::{self, Access, Api};
 use control::live::LiveCalls;
 use control::masking::{CityFiles, Masking};
-use control::moment::Moment;
+use control::moment::{Moment, Watch};
 use control::ng::server::Server;
 use control::route::RouteBook;
 use control::secret::{DATABASE, Keys};
@@ -25,6 +25,7 @@ use control::vital::Vital;
 use relay::settings::{File, Section};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::MissedTickBehavior;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -66,6 +67,7 @@ fn main() -> Result<()> {
 async fn run(state: &Path, settings: ControlSettings, cities: CityFiles) -> Result<()> {
     std::fs::create_dir_all(state)
         .with_context(|| format!("make the state directory {}", state.display()))?;
+    let _alone = alone(state)?;
     let keys = Arc::new(Keys::open_or_make(state)?);
     let database = state.join(DATABASE);
     let mut store =
@@ -103,6 +105,16 @@ async fn run(state: &Path, settings: ControlSettings, cities: CityFiles) -> Resu
     Ok(())
 }
 
+/// Nobody else writes to this state directory while the file that this returns is open.
+fn alone(state: &Path) -> Result<std::fs::File> {
+    let path = state.join("control.lock");
+    let file = std::fs::OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+    let file = file.with_context(|| format!("open {}", path.display()))?;
+    let taken = || format!("{}: another control runs on this state directory", path.display());
+    file.try_lock().with_context(taken)?;
+    Ok(file)
+}
+
 /// Starts the calls half: the connection to the relay and the NG server.
 async fn start_calls(
     state: &Path,
@@ -121,16 +133,27 @@ async fn start_calls(
 }
 
 async fn sweep(masking: Arc<Masking>, tokens: Arc<Tokens>) {
-    let mut every = tokio::time::interval(SWEEP);
+    let mut every = interval(SWEEP);
+    let mut watch = Watch::new(Moment::now(), Instant::now());
     loop {
         every.tick().await;
-        masking.sweep(Moment::now()).await;
+        let now = Moment::now();
+        if watch.believes(now, Instant::now()) {
+            masking.sweep(now).await;
+        }
         tokens.save_uses().await;
     }
 }
 
+/// Ticks so often, and late when what was to be done took longer.
+fn interval(period: Duration) -> tokio::time::Interval {
+    let mut every = tokio::time::interval(period);
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    every
+}
+
 async fn look(masking: Arc<Masking>) {
-    let mut every = tokio::time::interval(LOOK);
+    let mut every = interval(LOOK);
     loop {
         every.tick().await;
         masking.look_at_files().await;
@@ -140,7 +163,7 @@ async fn look(masking: Arc<Masking>) {
 async fn foresee(masking: Arc<Masking>) {
     // What a rotation of keys left undone when control was killed.
     Arc::clone(&masking).reseal().await;
-    let mut every = tokio::time::interval(FORESEE);
+    let mut every = interval(FORESEE);
     loop {
         every.tick().await;
         masking.foresee(Moment::now()).await;

@@ -12,6 +12,7 @@ mod trips;
 mod upkeep;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use tokio::sync::Semaphore;
@@ -51,6 +52,8 @@ pub struct Masking {
     /// How each pool will do, as it was worked out last.
     forecasts: Mutex<BTreeMap<City, Forecast>>,
     reseal_turn: tokio::sync::Mutex<()>,
+    /// The store's log still holds what was erased.
+    log_to_cut: AtomicBool,
 }
 
 /// What lets a call in or keeps it out besides trips. Never locked across an await.
@@ -95,6 +98,7 @@ impl Masking {
             tally: Tally::default(),
             forecasts: Mutex::default(),
             reseal_turn: tokio::sync::Mutex::default(),
+            log_to_cut: AtomicBool::new(false),
         });
         masking.look_at_files().await;
         Ok(masking)

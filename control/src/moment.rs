@@ -3,7 +3,7 @@
 //! Pure code takes a [`Moment`] as a parameter; only the rim (HTTP, NG) asks [`Moment::now`].
 
 use std::fmt;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Serialize, Serializer};
 use time::OffsetDateTime;
@@ -37,6 +37,40 @@ impl Moment {
     }
 }
 
+/// Watches the wall clock beside one that only goes on: what is lost for good, like a purged trip, is not left to a
+/// clock that has just jumped ahead.
+#[derive(Debug)]
+pub struct Watch {
+    /// What both clocks said when they last agreed.
+    agreed: (Moment, Instant),
+    /// A jump, or the beginning, was at this time, and the clock has gone on evenly since.
+    jumped: Option<Instant>,
+}
+
+/// Seconds by which the wall clock may run ahead between two looks.
+const STEP: i64 = 60;
+/// How long a clock that has jumped ahead must go on evenly before it is believed.
+const PROBATION: Duration = Duration::from_secs(600);
+
+impl Watch {
+    /// Begins on probation: what the clock said before is not known.
+    pub const fn new(now: Moment, at: Instant) -> Self {
+        Self { agreed: (now, at), jumped: Some(at) }
+    }
+
+    /// Whether the wall clock, which says `now`, is to be believed `at` this time. One that went back is.
+    pub fn believes(&mut self, now: Moment, at: Instant) -> bool {
+        let passed = at.saturating_duration_since(self.agreed.1).as_secs();
+        let ahead = now.unix().saturating_sub(self.agreed.0.unix()).saturating_sub_unsigned(passed);
+        if ahead > STEP {
+            self.jumped = Some(at);
+        }
+        self.agreed = (now, at);
+        self.jumped = self.jumped.filter(|since| at.saturating_duration_since(*since) < PROBATION);
+        self.jumped.is_none()
+    }
+}
+
 impl fmt::Display for Moment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = OffsetDateTime::from_unix_timestamp(self.0).ok().and_then(|t| t.format(&Rfc3339).ok());
@@ -63,6 +97,28 @@ impl Serialize for Moment {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_clock_that_jumps_ahead_is_believed_only_when_it_stays_there() {
+        let start = Instant::now();
+        let at = |seconds: u64| start + Duration::from_secs(seconds);
+        let moment = |seconds: i64| Moment::from_unix(1_000_000 + seconds);
+        let mut watch = Watch::new(moment(0), at(0));
+        assert!(!watch.believes(moment(599), at(599)));
+        assert!(watch.believes(moment(600), at(600)));
+        assert!(watch.believes(moment(665), at(610)), "a small step");
+        assert!(!watch.believes(moment(200_000), at(620)));
+        assert!(!watch.believes(moment(200_010), at(630)));
+        assert!(!watch.believes(moment(640), at(640)), "back again, on probation all the same");
+        assert!(watch.believes(moment(1_220), at(1_220)));
+        assert!(!watch.believes(moment(90_000), at(1_230)));
+        assert!(!watch.believes(moment(90_599), at(1_829)));
+        assert!(watch.believes(moment(90_600), at(1_830)), "it stayed there");
+        assert!(
+            watch.believes(moment(-50_000), at(1_840)),
+            "nothing is purged too early by one that goes back"
+        );
+    }
 
     #[test]
     fn prints_as_rfc_3339_and_never_fails() {

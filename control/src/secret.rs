@@ -10,7 +10,7 @@ use std::fs;
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use chacha20poly1305::aead::{Aead, Payload};
 use chacha20poly1305::{KeyInit as _, XChaCha20Poly1305, XNonce};
@@ -51,6 +51,9 @@ pub enum SecretError {
         "{0}: is not there, but a database is; restore the key file from a backup, or move the database away"
     )]
     Missing(String),
+    /// The work was given up.
+    #[error("the key was not made: control stops")]
+    Interrupted,
     /// No id is left for another key.
     #[error(
         "{0}: holds 255 keys, and no more fit; take out lines of keys that seal nothing, but not the first"
@@ -71,6 +74,8 @@ pub struct Keys {
     rings: RwLock<Vec<Arc<Ring>>>,
     /// The key of the file's first line: it stays what it is when others are added.
     first: Arc<Ring>,
+    /// One rotation at a time.
+    rotating: Mutex<()>,
 }
 
 struct Ring {
@@ -109,18 +114,19 @@ impl Keys {
             rings.insert(0, Arc::new(ring));
         }
         let first = rings.last().map(Arc::clone).ok_or(SecretError::Format(shown, 1))?;
-        Ok(Self { path, rings: RwLock::new(rings), first })
+        Ok(Self { path, rings: RwLock::new(rings), first, rotating: Mutex::default() })
     }
 
     /// Adds a key to the file, and seals with it from now on; returns its id. What others have sealed still opens.
     pub fn rotate(&self) -> Result<u8, SecretError> {
         let shown = self.path.display().to_string();
         let failed = |source| SecretError::File { path: shown.clone(), source };
-        let mut rings = self.rings.write().unwrap_or_else(PoisonError::into_inner);
-        let id = rings.iter().map(|ring| ring.id).max().and_then(|newest| newest.checked_add(1));
+        let _turn = self.rotating.lock().unwrap_or_else(PoisonError::into_inner);
+        let rings = || self.rings.read().unwrap_or_else(PoisonError::into_inner);
+        let id = rings().iter().map(|ring| ring.id).max().and_then(|newest| newest.checked_add(1));
         let id = id.ok_or_else(|| SecretError::Full(shown.clone()))?;
         let line = Zeroizing::new(format!("{id} {}\n", *random_hex().map_err(SecretError::Random)?));
-        let ring = Ring::parse(&line).ok_or_else(|| SecretError::Format(shown.clone(), rings.len() + 1))?;
+        let ring = Ring::parse(&line).ok_or_else(|| SecretError::Format(shown.clone(), rings().len() + 1))?;
         let mut text = Zeroizing::new(fs::read_to_string(&self.path).map_err(failed)?);
         if !text.ends_with('\n') {
             text.push('\n');
@@ -128,7 +134,7 @@ impl Keys {
         text.push_str(&line);
         // On disk before anything is sealed with it.
         replace_private(&self.path, text.as_bytes()).map_err(failed)?;
-        rings.insert(0, Arc::new(ring));
+        self.rings.write().unwrap_or_else(PoisonError::into_inner).insert(0, Arc::new(ring));
         Ok(id)
     }
 
@@ -245,7 +251,13 @@ pub fn write_private(path: &Path, content: &[u8]) -> std::io::Result<()> {
         fs::hard_link(&draft, path)
     })();
     fs::remove_file(&draft)?;
-    written
+    written?;
+    sync_folder(path)
+}
+
+/// Makes sure that the name of a file is on disk.
+fn sync_folder(path: &Path) -> std::io::Result<()> {
+    path.parent().map_or(Ok(()), |folder| fs::File::open(folder)?.sync_all())
 }
 
 /// Replaces a file that only its owner may read, whole or not at all, and makes sure that it is on disk.
@@ -258,7 +270,7 @@ pub fn replace_private(path: &Path, content: &[u8]) -> std::io::Result<()> {
     }
     write_private(&draft, content)?;
     fs::rename(&draft, path)?;
-    path.parent().map_or(Ok(()), |folder| fs::File::open(folder)?.sync_all())
+    sync_folder(path)
 }
 
 /// Lower-case hexadecimal digits.

@@ -93,6 +93,9 @@ pub trait Store: Send + Sync {
     /// Seals some trips anew that come after `after` and are sealed by an older key than the newest.
     fn reseal(&self, after: Option<TripId>) -> Later<'_, Result<Resealed, StoreError>>;
 
+    /// Removes from the store's log what rows were before they changed.
+    fn cut_log(&self) -> Later<'_, Result<(), StoreError>>;
+
     /// Writes a copy of the whole to `file`, which must not be there; returns its size in bytes.
     fn back_up(&self, file: PathBuf) -> Later<'_, Result<u64, StoreError>>;
 

@@ -162,6 +162,19 @@ fn slots_are_used_again_and_a_trip_that_was_extended_is_swept_at_its_new_end() {
 }
 
 #[test]
+fn the_same_trip_again_takes_no_more_room() {
+    let mut directory = Directory::default();
+    for _ in 0..9 {
+        directory.put_trip(trip("A", 1, (1, 1), (2, 2), NOW.plus(10)));
+    }
+    for version in 2..9 {
+        directory.put_trip(trip("A", version, (1, 1), (2, 2), NOW.plus(10)));
+    }
+    assert_eq!(directory.trips.room(), (1, 1));
+    assert_eq!(directory.sweep(NOW.plus(30), 99), 1);
+}
+
+#[test]
 fn a_suspended_number_is_known_as_such() {
     let mut directory = Directory::default();
     let mut plan = plan(&[1, 2]);

@@ -1,6 +1,6 @@
 //! Trips in slots: found by id, by slot, and by when their keys are free. Made to hold millions.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::moment::Moment;
 use crate::name::{City, Role, TripId};
 use crate::trip::Trip;
 
-/// Seconds of which trips that end within them share a list.
+/// Seconds that make a span: a number of half the size does for it.
 const SPAN: i64 = 64;
 /// Role names that trips share; beyond that each trip has its own.
 const SHARED_ROLES: usize = 256;
@@ -40,8 +40,8 @@ pub(super) struct Trips {
     free: Vec<u32>,
     by_id: HashTable<u32>,
     hasher: RandomState,
-    /// Slots by the end of their trip, in spans of seconds. A trip whose end moved stands in more than one.
-    by_end: BTreeMap<i64, Vec<u32>>,
+    /// Slots by the span of seconds in which the keys of their trip are free.
+    by_end: BTreeSet<(u32, u32)>,
     roles: BTreeSet<Role>,
     cities: BTreeSet<City>,
 }
@@ -69,7 +69,6 @@ impl Trips {
     pub fn add(&mut self, mut trip: Trip) -> (u32, Arc<Trip>) {
         self.share(&mut trip);
         let hash = self.hasher.hash_one(&trip.id);
-        let span = trip.life.held_until().unix().div_euclid(SPAN);
         let trip = Arc::new(trip);
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
@@ -85,7 +84,7 @@ impl Trips {
             _ => 0,
         };
         self.by_id.insert_unique(hash, slot, again);
-        self.by_end.entry(span).or_default().push(slot);
+        self.by_end.insert((span(&trip), slot));
         (slot, trip)
     }
 
@@ -111,40 +110,34 @@ impl Trips {
             entry.remove();
         }
         let trip = self.slots.get_mut(slot as usize)?.take()?;
+        self.by_end.remove(&(span(&trip), slot));
         self.free.push(slot);
         Some((slot, trip))
     }
 
     /// Ids of trips whose keys are free at `now`, `most` of them at most.
-    pub fn over(&mut self, now: Moment, most: usize) -> Vec<TripId> {
-        let mut over = Vec::new();
-        while let Some(mut first) = self.by_end.first_entry() {
-            if *first.key() * SPAN > now.unix() || over.len() >= most {
-                break;
-            }
-            let span = *first.key();
-            let slots = &self.slots;
-            first.get_mut().retain(|slot| {
-                let Some(Some(trip)) = slots.get(*slot as usize) else { return false };
-                let until = trip.life.held_until();
-                if until <= now && over.len() < most {
-                    over.push(trip.id.clone());
-                    return false;
-                }
-                // A trip that was extended stands in a later list, too.
-                until.unix().div_euclid(SPAN) == span
-            });
-            if first.get().is_empty() {
-                first.remove();
-            } else {
-                break;
-            }
-        }
-        over
+    pub fn over(&self, now: Moment, most: usize) -> Vec<TripId> {
+        let due = self.by_end.range(..=(span_of(now), u32::MAX));
+        let trips = due.filter_map(|(_, slot)| self.slots.get(*slot as usize)?.as_ref());
+        trips.filter(|trip| trip.life.held_until() <= now).take(most).map(|trip| trip.id.clone()).collect()
+    }
+
+    /// Slots, and entries by end.
+    #[cfg(test)]
+    pub fn room(&self) -> (usize, usize) {
+        (self.slots.len(), self.by_end.len())
     }
 
     #[cfg(test)]
     pub fn is_empty(&self) -> bool {
-        self.by_id.is_empty() && self.slots.iter().all(Option::is_none)
+        self.by_id.is_empty() && self.by_end.is_empty() && self.slots.iter().all(Option::is_none)
     }
+}
+
+fn span(trip: &Trip) -> u32 {
+    span_of(trip.life.held_until())
+}
+
+fn span_of(at: Moment) -> u32 {
+    u32::try_from(at.unix().max(0) / SPAN).unwrap_or(u32::MAX)
 }

@@ -21,7 +21,7 @@ pub(super) async fn read(State(api): State<Api>) -> Result<Response, Problem> {
 
 /// `POST /v1/keys/rotate`: a new key seals from now on; what older ones have sealed is sealed anew meanwhile.
 pub(super) async fn rotate(State(api): State<Api>, _: JsonOrNothing<Nothing>) -> Result<Response, Problem> {
-    let newest = api.masking.rotate_keys().map_err(|error| {
+    let newest = api.masking.rotate_keys().await.map_err(|error| {
         let detail = "the key file cannot be written; the reason is in control's log";
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "key_not_made", detail).because(&error)
     })?;

@@ -59,6 +59,16 @@ impl Meter {
         Ok(calls)
     }
 
+    /// A trip is made: calls of an earlier one of its id are not its own.
+    pub fn began(&mut self, trip: &TripId) {
+        self.calls.remove(trip);
+    }
+
+    /// Forgets the calls of trips that are no more.
+    pub fn keep_only(&mut self, is_there: impl Fn(&TripId) -> bool) {
+        self.calls.retain(|trip, _| is_there(trip));
+    }
+
     /// The store knows so many calls of the trip.
     pub fn stored(&mut self, trip: &Trip) {
         if self.calls.get(&trip.id).is_some_and(|calls| *calls <= trip.calls) {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::Masking;
 use crate::city::NumberState;
@@ -15,6 +16,10 @@ use crate::route::{self, Decision};
 use crate::store::{CreateError, Created};
 use crate::trip::TripState;
 
+/// How long a count of trips may take.
+const CENSUS_TIME: Duration = Duration::from_secs(5);
+/// A count of trips is good for so many times as long as it took.
+const CENSUS_PAUSE: u32 = 20;
 const CREATIONS: &str = "bauta_trip_creations_total";
 const GIVEN: &str = "bauta_pool_numbers_given_total";
 
@@ -31,6 +36,8 @@ pub(super) struct Tally {
     rungs: [AtomicU64; 3],
     /// Trips that a city's exhausted pool has refused, hour by hour, the last day's.
     dry: Mutex<BTreeMap<City, VecDeque<(i64, u64)>>>,
+    /// Trips by state, and until when that is good enough.
+    census: Mutex<Option<(Instant, [u64; 4])>>,
 }
 
 impl Tally {
@@ -100,10 +107,23 @@ impl Tally {
 }
 
 impl Masking {
+    /// Trips by state; as they were some time ago, when counting them takes long.
+    async fn census(&self, now: Moment) -> Option<[u64; 4]> {
+        let known = *self.tally.census.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, census)) = known.filter(|(good_until, _)| Instant::now() < *good_until) {
+            return Some(census);
+        }
+        let began = Instant::now();
+        let census = tokio::time::timeout(CENSUS_TIME, self.store.census(now)).await.ok()?.ok()?;
+        let good_until = Instant::now() + began.elapsed() * CENSUS_PAUSE;
+        *self.tally.census.lock().unwrap_or_else(PoisonError::into_inner) = Some((good_until, census));
+        Some(census)
+    }
+
     /// Writes the metric families of this half. What is counted in the store is left out when it does not answer.
     pub async fn metrics(&self, text: &mut Text, now: Moment) {
         self.tally.write(text);
-        if let Ok(census) = self.store.census(now).await {
+        if let Some(census) = self.census(now).await {
             text.family("bauta_trips", Kind::Gauge, "Trips by state.");
             for (state, count) in TripState::ALL.iter().zip(census) {
                 text.sample("bauta_trips", &[("state", state.as_str())], count);

@@ -1,6 +1,7 @@
 //! Trips made and changed: the store first, then memory.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::Masking;
 use crate::live::Later;
@@ -76,8 +77,9 @@ impl Masking {
             this.tally.created(&created, now);
             match created? {
                 Created::New(made) => {
-                    // A trip of this id that is over may have left one.
+                    // A trip of this id that is over may have left something.
                     this.doors().intents.withdraw(&made.trip.id);
+                    this.doors().meter.began(&made.trip.id);
                     for trip in made.forfeited {
                         this.taken_in(trip, now);
                     }
@@ -140,6 +142,8 @@ impl Masking {
             let erased = this.store.erase(person, now).await?;
             let count = erased.len();
             erased.into_iter().for_each(|trip| drop(this.taken_in(trip, now)));
+            this.log_to_cut.store(true, Ordering::Relaxed);
+            this.cut_log().await;
             Ok(count)
         });
         task.await.unwrap_or(Err(StoreError::Silent))

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use time::OffsetDateTime;
 use time::macros::format_description;
@@ -19,6 +20,8 @@ use crate::store::StoreError;
 const SWEPT: usize = 5_000;
 /// Pause between two steps of sealing anew: others write, too.
 const RESEAL_PAUSE: Duration = Duration::from_millis(20);
+/// After a forecast it rests for so many times as long as that took.
+const FORESEE_PAUSE: u32 = 9;
 /// Folder of copies in the state directory.
 const BACKUPS: &str = "backups";
 
@@ -52,6 +55,25 @@ impl Masking {
         if forgotten + erased > 0 {
             tracing::info!(forgotten, erased, "trips purged");
         }
+        self.forget_calls(now);
+        self.cut_log().await;
+    }
+
+    /// Calls of trips that are no more are not counted any more.
+    fn forget_calls(&self, now: Moment) {
+        let directory = self.directory();
+        self.doors().meter.keep_only(|trip| directory.trip(trip, now).is_some());
+    }
+
+    /// Cuts the store's log off, if it still holds what was erased. What does not succeed is tried with the next sweep.
+    pub(super) async fn cut_log(&self) {
+        if !self.log_to_cut.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        if let Err(error) = self.store.cut_log().await {
+            tracing::warn!(%error, "what was erased is still sealed in the store's log; the next sweep tries again");
+            self.log_to_cut.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Works out how every pool will do, for the metrics. To be called every minute or so.
@@ -59,7 +81,11 @@ impl Masking {
         let names: Vec<City> = self.directory().cities().map(|(name, _)| name.clone()).collect();
         let mut forecasts = BTreeMap::new();
         for name in names {
-            match self.forecast(&name, now).await {
+            let began = Instant::now();
+            let forecast = self.forecast(&name, now).await;
+            // Whoever else reads the store comes first.
+            tokio::time::sleep(began.elapsed() * FORESEE_PAUSE).await;
+            match forecast {
                 Ok(Some(forecast)) => drop(forecasts.insert(name, forecast)),
                 Ok(None) => {}
                 Err(error) => tracing::warn!(%error, city = %name, "no forecast"),
@@ -74,10 +100,17 @@ impl Masking {
     }
 
     /// Makes a key by which is sealed from now on, and begins to seal anew what older ones have; returns its id.
-    pub fn rotate_keys(self: &Arc<Self>) -> Result<u8, SecretError> {
-        let newest = self.keys.rotate()?;
-        tokio::spawn(Arc::clone(self).reseal());
-        Ok(newest)
+    pub async fn rotate_keys(self: &Arc<Self>) -> Result<u8, SecretError> {
+        let this = Arc::clone(self);
+        // It waits for the disk. A client that hangs up leaves no key without its trips.
+        let task = tokio::spawn(async move {
+            let keys = Arc::clone(&this.keys);
+            let newest = tokio::task::spawn_blocking(move || keys.rotate()).await;
+            let newest = newest.unwrap_or(Err(SecretError::Interrupted))?;
+            tokio::spawn(this.reseal());
+            Ok(newest)
+        });
+        task.await.unwrap_or(Err(SecretError::Interrupted))
     }
 
     /// Seals anew what an older key than the newest has sealed. To be called at start, too: a control that was killed

@@ -141,15 +141,12 @@ impl Store for Sqlite {
     }
 
     fn erase(&self, person: E164, now: Moment) -> Later<'_, Result<Vec<Trip>, StoreError>> {
-        Box::pin(async move {
-            let erased = self.writer.run(move |desk| amend::erase(desk, &person, now)).await?;
-            let database = self.path.clone();
-            let truncated = self.reports.run(move |_, _| upkeep::truncate_log(&database)).await;
-            if let Err(error) = truncated {
-                tracing::warn!(%error, "what was erased is still sealed in the write-ahead log until that is written over");
-            }
-            Ok(erased)
-        })
+        self.writer.run(move |desk| amend::erase(desk, &person, now))
+    }
+
+    fn cut_log(&self) -> Later<'_, Result<(), StoreError>> {
+        let database = self.path.clone();
+        self.reports.run(move |_, _| upkeep::cut_log(&database))
     }
 
     fn trip(&self, trip: TripId, now: Moment) -> Later<'_, Result<Option<Trip>, StoreError>> {

@@ -5,7 +5,7 @@ use std::num::{NonZeroU16, NonZeroU32};
 use serde::Deserialize;
 
 use super::life::Over;
-use super::{Rules, Trip};
+use super::{Rules, Trip, TripState};
 use crate::city::{BadCity, LONGEST_SECONDS, within};
 use crate::moment::Moment;
 use crate::name::Role;
@@ -88,7 +88,8 @@ impl Change {
             Self::Called { calls, expires_at } => {
                 changed.calls = trip.calls.max(*calls);
                 // Between the call and this change the trip may have ended otherwise.
-                if let Some(expires_at) = expires_at.filter(|_| life.connects(now)) {
+                let active = life.state(now) == TripState::Active && trip.lost == [false; 2];
+                if let Some(expires_at) = expires_at.filter(|_| active) {
                     changed.life.expires_at = life.expires_at.max(expires_at.min(life.ends_by));
                 }
             }

@@ -155,10 +155,11 @@ impl Life {
     }
 
     /// When it runs out after a call that connects at `now`; none when that changes little or nothing. "Little" is a
-    /// thirty-second of its life: not every call of a busy trip is worth a write.
+    /// thirty-second of its life: not every call of a busy trip is worth a write. A call in grace makes no trip active
+    /// again.
     pub fn slid(&self, now: Moment) -> Option<Moment> {
         let later = now.plus(self.lives.into()).min(self.ends_by);
         let worth = self.expires_at.plus(i64::from(self.lives / 32).max(1));
-        (self.sliding && later >= worth).then_some(later)
+        (self.sliding && self.state(now) == TripState::Active && later >= worth).then_some(later)
     }
 }

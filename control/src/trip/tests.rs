@@ -220,6 +220,11 @@ fn nothing_carries_a_trip_past_its_absolute_end() {
     let called = after(&trip, &Change::Called { calls: 3, expires_at: Some(NOW.plus(999)) }, 50).unwrap();
     assert_eq!((called.calls, called.life.expires_at), (3, NOW.plus(150)));
     assert_eq!(after(&called, &Change::Called { calls: 2, expires_at: None }, 50).unwrap().calls, 3);
+    let out = after(&trip, &Change::RunOut, 95).unwrap();
+    assert!(out.connects(NOW.plus(96)));
+    assert_eq!(out.life.slid(NOW.plus(96)), None, "a call in grace makes no trip active again");
+    let late = Change::Called { calls: 1, expires_at: Some(NOW.plus(140)) };
+    assert_eq!(after(&out, &late, 96).unwrap().life, out.life);
     let closed = after(&trip, &Change::Close, 10).unwrap();
     let late = after(&closed, &Change::Called { calls: 1, expires_at: Some(NOW.plus(120)) }, 11).unwrap();
     assert_eq!(late.life, closed.life, "a call that was let through just before does not open it again");

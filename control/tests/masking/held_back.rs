@@ -134,6 +134,7 @@ impl Store for HeldBack {
         pool_use(city: City, now: Moment) -> Result<PoolUse, StoreError>;
         sealed_by() -> Result<Vec<(u8, u64)>, StoreError>;
         reseal(after: Option<TripId>) -> Result<Resealed, StoreError>;
+        cut_log() -> Result<(), StoreError>;
         back_up(file: PathBuf) -> Result<u64, StoreError>;
         recording_started(recording: RecordingEntry) -> Result<(), StoreError>;
         recordings(trip: TripId) -> Result<Vec<RecordingEntry>, StoreError>;

@@ -123,7 +123,10 @@ fn going_on(
     let mut latest: Option<(u64, Numbers)> = None;
     for id in ids {
         let Ok(id) = TripId::new(&id?) else { continue };
-        let Some(Kept { trip: before, .. }) = trips::read(desk.db, desk.keys, &id)? else { continue };
+        let Some(Kept { trip: before, .. }) = trips::sound(trips::read(desk.db, desk.keys, &id))?.flatten()
+        else {
+            continue;
+        };
         let in_grace = before.life.state(now) == TripState::Grace && before.lost == [false; 2];
         if !in_grace || latest.as_ref().is_some_and(|(version, _)| *version > before.version) {
             continue;
@@ -186,7 +189,11 @@ fn forfeit(
     let mut forfeited: Vec<Trip> = Vec::new();
     for (dial, party) in dials.iter().zip(lookups) {
         for lookup in party {
-            let Some(holder) = trips::holding(desk.db, desk.keys, *dial, lookup, ever)? else { continue };
+            let Some(holder) =
+                trips::sound(trips::holding(desk.db, desk.keys, *dial, lookup, ever))?.flatten()
+            else {
+                continue;
+            };
             let known = forfeited.iter_mut().find(|trip| trip.id == holder.id);
             let mut trip = known.map_or(holder, |known| known.clone());
             let before = trip.lost;
@@ -219,7 +226,7 @@ fn take(
          ON CONFLICT (lookup, number) DO UPDATE
          SET trip = excluded.trip, until = excluded.until, cools = excluded.cools, taken = excluded.taken,
              freed = iif(held.cools <= ?6, held.cools, NULL), pin = excluded.pin
-         WHERE held.cools <= ?6 OR (SELECT lost FROM trips WHERE id = held.trip) = 3",
+         WHERE held.cools <= ?6 OR ifnull((SELECT lost FROM trips WHERE id = held.trip), 3) = 3",
     )?;
     for (party, lookups) in trip.parties.iter_mut().zip(lookups) {
         for (index, lookup) in lookups.iter().enumerate() {

@@ -35,20 +35,21 @@ fn live(desk: &Desk<'_>, id: &TripId, now: Moment) -> Result<Trip, AmendError> {
     kept.map(|kept| kept.trip).ok_or_else(|| AmendError::NoTrip(id.clone()))
 }
 
-/// Writes a changed trip, and for how long it holds the keys that it still has.
+/// Writes a changed trip, and for how long it holds the keys that it still has. One that it has not is lost.
 fn keep(desk: &Desk<'_>, mut trip: Trip) -> Result<Trip, StoreError> {
-    trip.version = next_version(desk.db)?;
-    trips::update(desk.db, desk.keys, &trip)?;
     let mut statement = desk.db.prepare_cached(
         "UPDATE held SET until = ?4, cools = ?5 WHERE lookup = ?1 AND number = ?2 AND trip = ?3",
     )?;
     let (until, cools) = (trip.life.held_until().unix(), trip.life.cools_at().unix());
-    for party in &trip.parties {
-        for phone in party.phones.all() {
-            let lookup = desk.keys.lookup(phone);
-            statement.execute(params![lookup, integer(party.dial), trip.id.as_str(), until, cools])?;
+    for (party, lost) in trip.parties.iter().zip(&mut trip.lost) {
+        for lookup in lookups(desk, &party.phones) {
+            let kept =
+                statement.execute(params![lookup, integer(party.dial), trip.id.as_str(), until, cools])?;
+            *lost |= kept == 0;
         }
     }
+    trip.version = next_version(desk.db)?;
+    trips::update(desk.db, desk.keys, &trip)?;
     Ok(trip)
 }
 
@@ -78,7 +79,9 @@ pub(super) fn block_pair(
             continue;
         }
         // None when only the keys remember the trip.
-        let Some(Kept { trip, .. }) = trips::read(desk.db, desk.keys, &id)? else { continue };
+        let Some(Kept { trip, .. }) = trips::sound(trips::read(desk.db, desk.keys, &id))?.flatten() else {
+            continue;
+        };
         let parties = trip.parties.each_ref().map(|party| lookups(desk, &party.phones));
         // Two phones of one party are no pair, and another pair of theirs may still be kept apart.
         let apart = are_apart(desk, &parties)?;
@@ -101,8 +104,9 @@ fn shared(desk: &Desk<'_>, a: &Lookup, b: &Lookup) -> Result<Vec<TripId>, StoreE
     Ok(names.iter().filter_map(|name| TripId::new(name).ok()).collect())
 }
 
-/// Removes a person's number from every trip, which ends, and from what is remembered about numbers and blocks. Other
-/// phones of the same party go from these trips; what they have in other trips stays.
+/// Removes a person's number from every trip, which ends, and from what is remembered about numbers. Other phones of the
+/// same party go from these trips; what they have in other trips stays. So do blocks, which are pseudonyms and protect
+/// somebody else.
 pub(super) fn erase(desk: &Desk<'_>, person: &E164, now: Moment) -> Result<Vec<Trip>, StoreError> {
     let lookup = desk.keys.lookup(person);
     // The keys of a trip that has handed them on stand under the later trip's name.
@@ -113,7 +117,9 @@ pub(super) fn erase(desk: &Desk<'_>, person: &E164, now: Moment) -> Result<Vec<T
         statement.query_map([lookup], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
     let mut erased = Vec::new();
     for id in names.iter().filter_map(|name| TripId::new(name).ok()) {
-        let Some(Kept { trip, .. }) = trips::read(desk.db, desk.keys, &id)? else { continue };
+        let Some(Kept { trip, .. }) = trips::sound(trips::read(desk.db, desk.keys, &id))?.flatten() else {
+            continue;
+        };
         // A key that is over may name a trip whose id others have used again.
         if !trip.parties.iter().any(|party| party.phones.have(&person.handset())) {
             continue;
@@ -131,6 +137,5 @@ pub(super) fn erase(desk: &Desk<'_>, person: &E164, now: Moment) -> Result<Vec<T
         erased.push(keep(desk, trip)?);
     }
     desk.db.execute("DELETE FROM held WHERE lookup = ?1", [lookup])?;
-    desk.db.execute("DELETE FROM blocks WHERE one = ?1 OR other = ?1", [lookup])?;
     Ok(erased)
 }

@@ -112,13 +112,19 @@ const STEPS: [Step; 4] = [
         one BLOB NOT NULL,
         other BLOB NOT NULL,
         PRIMARY KEY (one, other)
-     ) STRICT, WITHOUT ROWID;
-     CREATE INDEX blocks_by_other ON blocks (other);",
+     ) STRICT, WITHOUT ROWID;",
         code: one_row_for_each_trip,
         after: "DROP TABLE old_parties;
      DROP TABLE old_trips;
      CREATE INDEX trips_by_end ON trips (held_until);
-     CREATE INDEX trips_by_loss ON trips (id) WHERE lost <> 0;",
+     CREATE INDEX trips_by_loss ON trips (id) WHERE lost <> 0;
+     CREATE INDEX trips_by_city ON trips (city, created_at);
+     DROP INDEX held_pins;
+     DROP INDEX held_by_end;
+     CREATE UNIQUE INDEX held_pins ON held (number, pin) WHERE pin IS NOT NULL;
+     CREATE INDEX held_live ON held (until) WHERE pin IS NOT NULL;
+     CREATE INDEX held_past ON held (until) WHERE pin IS NULL;
+     CREATE INDEX held_by_taking ON held (taken);",
     },
     // A hash opens one token.
     Step::Sql(

@@ -538,6 +538,7 @@ fn an_erased_person_is_in_no_trip_and_no_log_and_the_other_one_stays() {
     made(&store, order("C", 4, 5, later, (100, 0, 9)), later);
     let erased = wait(store.erase(phone(1), later)).unwrap();
     assert_eq!(erased.iter().map(|trip| trip.id.as_str()).collect::<String>(), "AB");
+    wait(store.cut_log()).unwrap();
     assert_eq!(place.folder.path().join("bauta.db-wal").metadata().unwrap().len(), 0);
     for trip in load(&store, later).1 {
         let have = |n| trip.parties.iter().any(|party| party.phones.have(&phone(n)));
@@ -551,4 +552,28 @@ fn an_erased_person_is_in_no_trip_and_no_log_and_the_other_one_stays() {
     assert_eq!(found, 0);
     assert!(wait(store.erase(phone(1), later)).unwrap().is_empty(), "asking again changes nothing");
     made(&store, order("D", 1, 6, later, (100, 0, 9)), later);
+}
+
+#[test]
+fn a_trip_that_does_not_open_stops_nothing_and_its_keys_stay_held() {
+    let place = Place::new();
+    let store = place.open();
+    wait(store.put_city(city("london"), pool(1, 2))).unwrap();
+    let bad = made(&store, order("BAD", 1, 2, NOW, (100, 5, 5)), NOW).trip;
+    made(&store, order("T", 3, 4, NOW, (100, 5, 5)), NOW);
+    let db = Connection::open(place.folder.path().join("bauta.db")).unwrap();
+    db.execute("UPDATE trips SET secret = x'01' WHERE id = 'BAD'", []).unwrap();
+    let ids = |trips: Vec<Trip>| trips.iter().map(|trip| trip.id.to_string()).collect::<String>();
+    assert_eq!(ids(load(&store, NOW).1), "T");
+    assert_eq!(ids(wait(store.page(Page { limit: 9, ..Page::default() }, NOW)).unwrap()), "T");
+    assert_eq!(place.keys.rotate().unwrap(), 2);
+    assert_eq!(wait(store.reseal(None)).unwrap(), Resealed { trips: 1, next: None });
+    let lookup = place.keys.lookup(&phone(1));
+    assert!(wait(store.find_key(bad.parties[0].dial, lookup, NOW)).is_err(), "no certain answer");
+    let next = made(&store, order("U", 1, 4, NOW, (100, 5, 5)), NOW).trip;
+    assert_ne!(next.parties[0].dial, bad.parties[0].dial);
+    assert!(matches!(
+        create(&store, order("V", 1, 3, NOW, (100, 5, 5)), NOW),
+        Err(CreateError::Exhausted { .. })
+    ));
 }

@@ -27,12 +27,13 @@ const BUSIEST: i64 = 16;
 /// Erases trips that are over. The keys stay for a while as pseudonyms, without a PIN.
 pub(super) fn purge(desk: &Desk<'_>, now: Moment) -> Result<Purged, StoreError> {
     let freed = desk.db.execute(
-        "UPDATE held SET pin = NULL WHERE pin IS NOT NULL AND (lookup, number) IN
+        "UPDATE held SET pin = NULL WHERE (lookup, number) IN
          (SELECT lookup, number FROM held WHERE pin IS NOT NULL AND until <= ?1 LIMIT ?2)",
         params![now.unix(), STEP],
     )?;
     let forgotten = desk.db.execute(
-        "DELETE FROM held WHERE (lookup, number) IN (SELECT lookup, number FROM held WHERE until <= ?1 LIMIT ?2)",
+        "DELETE FROM held WHERE (lookup, number) IN
+         (SELECT lookup, number FROM held WHERE pin IS NULL AND until <= ?1 LIMIT ?2)",
         params![now.plus(-REMEMBERED).unix(), STEP],
     )?;
     let trips = desk.db.execute(
@@ -58,7 +59,7 @@ pub(super) fn reseal(desk: &Desk<'_>, after: Option<&TripId>) -> Result<Resealed
     let mut resealed = Resealed { trips: 0, next: last.and_then(|id| TripId::new(&id).ok()) };
     for (id, current) in &rows {
         let Some(id) = TripId::new(id).ok().filter(|_| !current) else { continue };
-        if let Some(kept) = trips::read(desk.db, desk.keys, &id)? {
+        if let Some(kept) = trips::sound(trips::read(desk.db, desk.keys, &id))?.flatten() {
             trips::update(desk.db, desk.keys, &kept.trip)?;
             resealed.trips += 1;
         }
@@ -89,7 +90,7 @@ pub(super) fn back_up(db: &Path, file: &Path) -> Result<u64, StoreError> {
 }
 
 /// Writes the write-ahead log into the database and cuts it off: it holds rows as they were before.
-pub(super) fn truncate_log(db: &Path) -> Result<(), StoreError> {
+pub(super) fn cut_log(db: &Path) -> Result<(), StoreError> {
     let connection = Connection::open(db)?;
     connection.busy_timeout(PATIENCE)?;
     let busy: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
@@ -121,7 +122,7 @@ pub(super) fn pool_use(db: &Connection, city: &City, now: Moment) -> Result<Pool
         suspended: count(NumberState::Suspended),
         in_use: number(
             "SELECT COUNT(*) FROM pool_numbers p WHERE city = ?1
-             AND EXISTS (SELECT 1 FROM held WHERE number = p.number AND until > ?2)",
+             AND EXISTS (SELECT 1 FROM held WHERE number = p.number AND pin IS NOT NULL AND until > ?2)",
             at,
         )?,
         parties: parties(db, city, usize::try_from(count(NumberState::Active)).unwrap_or(usize::MAX), now)?,
