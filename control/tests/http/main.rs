@@ -16,6 +16,7 @@ mod leaks;
 mod life;
 mod pools;
 mod privacy;
+mod readme;
 mod refusals;
 mod routes;
 mod server;

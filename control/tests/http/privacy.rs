@@ -99,7 +99,7 @@ fn an_erased_person_is_nowhere_and_the_evidence_stays() {
         assert_eq!((&trip["parties"][0]["role"], trip["created_at"].is_string()), (&json!("driver"), true));
         assert_ne!(trip["state"], "active");
     }
-    assert_eq!(server.call(DRIVER, &made["parties"][0])["reason"], "unknown_caller");
+    assert_eq!(server.call(DRIVER, &made["parties"][0])["sip_code"], 404, "a stranger");
     assert_eq!(server.call(PASSENGER, &made["parties"][1])["reason"], "trip_ended");
     assert_eq!(server.call(&phone(1), &other["parties"][1])["reason"], "trip_ended");
     assert_eq!(server.call(PASSENGER, &stranger["parties"][1])["decision"], "connect", "others go on");

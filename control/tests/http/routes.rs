@@ -260,7 +260,7 @@ fn a_recording_is_found_by_its_trip_and_read_when_archived() {
 }
 
 /// What the recorder writes of a call of a second, with something of everything.
-fn manifest(recording: Uuid) -> Manifest {
+pub fn manifest(recording: Uuid) -> Manifest {
     let codec = Codec { payload_type: 8, name: "PCMA".into(), clock_rate: 8_000, channels: 1 };
     let counts = Counts { packets: 50, bytes: 8_600, lost: 2, ..Counts::default() };
     let channel =
