@@ -80,10 +80,22 @@ struct Parts<'a> {
 /// Reads the number of `address`: `sip:+44…@host;user=phone`, `"x" <sip:…>;tag=…`, `tel:…`, or digits alone.
 pub fn read(address: &str, profile: &TrunkProfile) -> Spelled {
     let Some(parts) = parts(address) else { return Spelled::Absent };
-    let Some(user) = percent_decoded(parts.user) else { return Spelled::Other };
+    if is_nowhere(parts.host) { Spelled::Absent } else { user(parts.user, profile) }
+}
+
+/// Reads the number that was dialled: at whichever host, since that is the proxy's own.
+pub fn dialled(address: &str, profile: &TrunkProfile) -> Option<E164> {
+    match user(parts(address)?.user, profile) {
+        Spelled::Number(number) => Some(number),
+        Spelled::Absent | Spelled::Other => None,
+    }
+}
+
+fn user(user: &str, profile: &TrunkProfile) -> Spelled {
+    let Some(user) = percent_decoded(user) else { return Spelled::Other };
     let mut pieces = user.split(';');
     let number = pieces.next().unwrap_or_default().trim();
-    if is_withheld(number) || is_nowhere(parts.host) {
+    if is_withheld(number) {
         return Spelled::Absent;
     }
     // RFC 3966 section 5.1.5: a local number says what it is local to.
@@ -281,6 +293,17 @@ mod tests {
             "sip:Al Private@host",
         ] {
             assert_eq!(read(address, &british()), Spelled::Other, "{address}");
+        }
+    }
+
+    #[test]
+    fn a_number_is_dialled_at_any_host() {
+        for host in ["pop.invalid", "192.0.2.1", "anonymous.invalid"] {
+            let number = dialled(&format!("sip:02079460001@{host}"), &british());
+            assert_eq!(number, E164::parse("+442079460001").ok(), "{host}");
+        }
+        for none in ["sip:anonymous@pop.example", "sip:pop.example", "sip:alice@pop.example"] {
+            assert_eq!(dialled(none, &british()), None, "{none}");
         }
     }
 

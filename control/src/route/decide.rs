@@ -191,7 +191,7 @@ fn caller(question: &Question, plan: &CityPlan) -> Result<E164, Reason> {
 fn dialled(directory: &Directory, to: &str, trunk: Option<&str>) -> Option<PoolNumber> {
     let mut found = None;
     for profile in directory.profiles(trunk) {
-        let Spelled::Number(number) = address::read(to, profile) else { continue };
+        let Some(number) = address::dialled(to, profile) else { continue };
         let ours = PoolNumber::dialled(&number);
         if !directory.is_ours(ours) {
             continue;

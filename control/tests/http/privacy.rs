@@ -76,7 +76,6 @@ fn an_erased_person_is_nowhere_and_the_evidence_stays() {
     server.city(4);
     let made = server.trip("T-1");
     let other = server.business("POST", "/v1/trips", between("T-2", DRIVER, &phone(1))).expect(201);
-    server.business("PUT", "/v1/trips/T-2/block", Value::Null).expect(200);
     // One that went on in another, and so has lost its numbers.
     for id in ["T-3", "T-4"] {
         server.business("POST", "/v1/trips", between(id, DRIVER, &phone(2))).expect(201);
@@ -116,11 +115,19 @@ fn an_erased_person_is_nowhere_and_the_evidence_stays() {
     let server = Server::over(stopped(server), Calls::default());
     assert_eq!(server.call(PASSENGER, &made["parties"][1])["reason"], "trip_ended");
     let again = server.business("POST", "/v1/trips", between("T-6", DRIVER, &phone(1))).expect(201);
-    assert_eq!(
-        server.call(DRIVER, &again["parties"][0])["decision"],
-        "connect",
-        "the block is forgotten too"
-    );
+    assert_eq!(server.call(DRIVER, &again["parties"][0])["decision"], "connect", "a new beginning");
+}
+
+#[test]
+fn an_erasure_does_not_lift_what_protects_somebody_else() {
+    let server = Server::start(Calls::default());
+    server.city(4);
+    server.trip("T-1");
+    server.business("PUT", "/v1/trips/T-1/block", Value::Null).expect(200);
+    server.business("POST", "/v1/erasures", json!({"phone": DRIVER})).expect(200);
+    assert_eq!(found(server.state(), DRIVER), []);
+    let again = server.trip("T-2");
+    assert_eq!(server.call(DRIVER, &again["parties"][0])["reason"], "blocked");
 }
 
 #[test]
