@@ -54,7 +54,10 @@ impl Oracle {
             {
                 self.trips[owner].loaded = true;
             }
-            if let Some((trip, party)) = self.holder(call.number, handset) {
+            // Whose own trip is over may have borrowed the phone of somebody whose is not: a PIN says so.
+            if let Some((trip, party)) = self.holder(call.number, handset)
+                && (self.trips[trip].connects(self.now) || call.pin.is_none())
+            {
                 return self.lets(trip, party, call.id);
             }
         }
