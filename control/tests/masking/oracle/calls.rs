@@ -80,9 +80,10 @@ impl Oracle {
             let trip = &mut self.trips[index];
             trip.calls += 1;
             trip.counted += u32::from(trip.max_calls.is_some());
-            // Not every call is worth a write: a thirty-second of its life is.
+            // Not every call is worth a write: a thirty-second of its life is. A call in grace brings nothing back.
             let later = (now + trip.lives).min(trip.ends_by);
-            if trip.sliding && later >= trip.expires + (trip.lives / 32).max(1) {
+            let worth = trip.expires + (trip.lives / 32).max(1);
+            if trip.sliding && now < trip.expires && later >= worth {
                 trip.expires = later;
             }
         }

@@ -117,7 +117,6 @@ impl Oracle {
             self.touched(index);
         }
         self.keys.retain(|(_, of), _| *of != handset);
-        self.apart.retain(|apart| !apart.contains(&handset));
         count
     }
 }
