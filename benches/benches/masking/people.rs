@@ -110,7 +110,7 @@ fn city(index: u32) -> String {
     format!("city-{index}")
 }
 
-/// A number that depends on all bits of `seed` (SplitMix64's last step).
+/// A number that depends on all bits of `seed` (`SplitMix64`'s last step).
 pub const fn mixed(seed: u64) -> u64 {
     let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
