@@ -49,7 +49,7 @@ pub struct Amendment {
     pub max_seconds: Option<u32>,
     /// Longest ringing in seconds.
     pub ring_seconds: Option<u32>,
-    /// Most calls in all, those that were included.
+    /// Most calls in all. Calls are counted from when a trip has a limit.
     pub max_calls: Option<u32>,
 }
 
