@@ -105,16 +105,20 @@ impl Masking {
             .ok()
             .map(|caller| self.keys.pseudonym("caller", &caller.handset().reveal()));
         let _turn = self.pin_turn.lock().await;
-        if self.doors().tries.locked(asked.dialled, caller, now).is_some() {
-            return Err(Reason::PinLocked);
-        }
+        locked()?;
         // Found by its keyed pseudonym: how long that takes says nothing about how much of a guess was right.
         let found = match pin {
             Some(pin) => self.look_up(self.store.find_pin(asked.dialled, pin.clone(), now)).await,
             None => Ok(None),
         };
+        let locked = || match self.doors().tries.locked(asked.dialled, caller, now) {
+            Some(_) => Err(Reason::PinLocked),
+            None => Ok(()),
+        };
+        // Who is locked does not stand in anybody's way; and is asked for again, since the turn before may have locked.
+        locked()?;
         // No answer of the store says nothing about the PIN.
-        let found = found.map_err(|()| Reason::PinWrong)?;
+        let found = found.map_err(|()| Reason::Unavailable)?;
         let mut doors = self.doors();
         let Some((trip, party)) = found else {
             doors.tries.wrong(asked.dialled, caller, now);
