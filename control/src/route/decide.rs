@@ -91,7 +91,7 @@ impl Reason {
         Self::Malformed,
     ];
 
-    /// The name in replies, policies, metrics and logs, and of the announcement when the city names no other.
+    /// The name in replies, policies, metrics and logs.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::NoTrip => "no_trip",

@@ -67,7 +67,7 @@ pub fn render(
     match decision {
         Decision::Connect(connect) => connected(connect, plan, host),
         Decision::Reject(reason) => {
-            let usual = (reason.sip_code(), reason.as_str());
+            let usual = (reason.sip_code(), reason.announcement());
             let (sip_code, announcement) = plan.map_or(usual, |plan| plan.answer(*reason));
             let reject = Bauta::Reject { sip_code, reason: reason.as_str(), announcement };
             serde_json::to_vec(&document(Vec::new(), reject))
