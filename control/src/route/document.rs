@@ -58,7 +58,8 @@ enum Bauta<'a> {
 }
 
 /// The document as JSON. `host` is the host part of every URI: never one that the caller chose, for it decides where
-/// the callee's own number is sent. `plan` is the policy of the city whose number was dialled, if it is one of ours.
+/// the callee's own number is sent. `plan` is the policy that tells it: of the trip's city when it connects, else of the
+/// city whose number was dialled, if it is one of ours.
 pub fn render(
     decision: &Decision,
     plan: Option<&CityPlan>,
