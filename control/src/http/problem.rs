@@ -184,7 +184,7 @@ impl From<AmendError> for Problem {
                 Unchanged::Over(Over::PastEnd(_)) => {
                     Self::new(StatusCode::CONFLICT, "past_end", error.to_string())
                 }
-                Unchanged::HandedOn => Self::new(StatusCode::CONFLICT, "trip_continued", error.to_string()),
+                Unchanged::HandedOn => Self::new(StatusCode::CONFLICT, "trip_handed_on", error.to_string()),
                 Unchanged::Callers | Unchanged::Range(_) => Self::invalid(reason.to_string()),
             },
         }

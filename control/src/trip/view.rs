@@ -57,8 +57,8 @@ pub struct TripDetail {
     closed_at: Option<Moment>,
     /// The parties are kept from talking to each other.
     blocked: bool,
-    /// A later trip of the same two people has its numbers.
-    continued: bool,
+    /// A number of it has passed to a later trip: no call of it connects, and it is not reopened.
+    handed_on: bool,
     /// Calls of this trip in progress.
     calls: usize,
 }
@@ -101,7 +101,7 @@ impl Trip {
             held_until: life.held_until(),
             closed_at: life.closed_at,
             blocked: self.blocked,
-            continued: self.continued(),
+            handed_on: self.handed_on(),
             calls,
         }
     }

@@ -149,9 +149,9 @@ fn the_same_two_people_again_in_grace_go_on_with_their_numbers() {
     assert_eq!(dials(&second), dials(&first));
     assert_eq!(server.call(DRIVER, &first["parties"][0])["trip"], "T-2");
     let old = server.business("GET", "/v1/trips/T-1", Value::Null).expect(200);
-    assert_eq!((&old["state"], &old["continued"]), (&json!("grace"), &json!(true)));
+    assert_eq!((&old["state"], &old["handed_on"]), (&json!("grace"), &json!(true)));
     let reopen = server.business("POST", "/v1/trips/T-1/reopen", Value::Null);
-    assert_eq!(reopen.problem(409, "later trip")["type"], "urn:bauta:problem:trip_continued");
+    assert_eq!(reopen.problem(409, "later trip")["type"], "urn:bauta:problem:trip_handed_on");
     server.business("PATCH", "/v1/trips/T-1", json!({"expires_in": 60})).problem(409, "has ended");
     assert_eq!(server.business("POST", "/v1/trips", wish("T-2")).expect(200)["continues"], Value::Null);
 

@@ -47,6 +47,8 @@ fn a_full_pool_gives_up_tombstones_and_says_how_many_numbers_are_enough() {
     let third = server.business("POST", "/v1/trips", between("T-3", DRIVER, &phone(1))).expect(201);
     assert_eq!((dials(&third)[0].as_str(), given(&server, "tombstone")), (dials(&first)[0].as_str(), 1));
     assert_eq!(server.call(DRIVER, &first["parties"][0])["trip"], "T-3");
+    let first_now = server.business("GET", "/v1/trips/T-1", Value::Null).expect(200);
+    assert_eq!(first_now["handed_on"], true, "to a stranger: {first_now}");
     assert_eq!(
         server.call(PASSENGER, &first["parties"][1])["reason"],
         "trip_ended",

@@ -499,7 +499,7 @@ fn the_same_two_people_keep_their_numbers_within_grace() {
         [first.parties[0].dial, first.parties[1].dial]
     );
     let [over] = again.forfeited.as_slice() else { panic!("{again:?}") };
-    assert!(over.continued() && !over.connects(grace));
+    assert!(over.handed_on() && !over.connects(grace));
     let reopen = wait(store.amend_trip(first.id.clone(), Change::Reopen { lives: None }, grace));
     assert!(matches!(reopen, Err(AmendError::Unchanged { .. })));
     let lookup = place.keys.lookup(&phone(1));
