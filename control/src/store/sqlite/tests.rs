@@ -340,6 +340,14 @@ fn a_store_whose_thread_panics_says_so() {
     assert!(matches!(failed, Err(StoreError::Silent)));
     wait(Box::pin(ended));
     assert!(matches!(wait(store.ping()), Err(StoreError::Silent)));
+    let readers: [fn(&Sqlite) -> &Reader; 2] = [|store| &store.lookups, |store| &store.reports];
+    for reader in readers {
+        let mut store = Place::new().open();
+        let ended = store.ended();
+        let failed = wait(reader(&store).run(|_, _| -> Result<(), StoreError> { panic!("a test's panic") }));
+        assert!(matches!(failed, Err(StoreError::Silent)));
+        wait(Box::pin(ended));
+    }
 }
 
 /// A database as the first version made it: phones and PINs sealed one by one, without tombstones.
