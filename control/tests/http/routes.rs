@@ -204,7 +204,7 @@ fn a_restart_keeps_everything() {
 fn a_recording_is_found_by_its_trip_and_read_when_archived() {
     let calls = Calls::default();
     let (trip, id, live) = (TripId::new("T-1").unwrap(), Uuid::now_v7(), Uuid::now_v7());
-    calls.calls.lock().unwrap().push(CallSummary {
+    calls.live.lock().unwrap().push(CallSummary {
         id: live,
         state: "answered",
         since: Moment::from_unix(0),
