@@ -63,7 +63,8 @@ pub struct CityPlan {
     /// `trip_rate`. Default: no limit.
     pub trip_pace: Option<Pace>,
     /// What a refused caller gets, by the reason of the refusal: `[answers.trip_ended]`. What is not here keeps the
-    /// reason's usual SIP code, and its name as the announcement.
+    /// reason's usual SIP code, and its name as the announcement; `unknown_caller` has that of `no_trip`, so that a
+    /// stranger does not hear which numbers are in use.
     pub answers: BTreeMap<Reason, Answer>,
     /// How each trunk spells numbers, by the name that the proxy gives. Without a name, and on a trunk `default` that
     /// is not here, the country's usual ways are read; on other trunks that are not here, international ones alone.
@@ -106,7 +107,8 @@ pub struct Answer {
     /// Final SIP response: 400 to 699. Default: the reason's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sip_code: Option<u16>,
-    /// Name of the announcement that the proxy plays, written as `consent_prompt` is. Default: the reason's name.
+    /// Name of the announcement that the proxy plays, written as `consent_prompt` is. Default: the reason's
+    /// name, but `no_trip` for `unknown_caller`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub announcement: Option<String>,
 }
@@ -265,7 +267,7 @@ impl CityPlan {
     pub fn answer(&self, reason: Reason) -> (u16, &str) {
         let own = self.answers.get(&reason);
         let code = own.and_then(|answer| answer.sip_code).unwrap_or(reason.sip_code());
-        (code, own.and_then(|answer| answer.announcement.as_deref()).unwrap_or(reason.as_str()))
+        (code, own.and_then(|answer| answer.announcement.as_deref()).unwrap_or(reason.announcement()))
     }
 
     /// How `trunk` spells numbers towards this city.

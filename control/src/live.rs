@@ -3,7 +3,7 @@
 //!
 //! Nothing here holds a party's number, a SIP Call-ID or a tag.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::pin::Pin;
 
@@ -26,6 +26,16 @@ pub trait LiveCalls: Send + Sync {
 
     /// How many calls of this trip are in progress. From memory.
     fn in_progress(&self, trip: &TripId) -> usize;
+
+    /// How many calls of each trip are in progress; trips without any are left out. From memory, in one go: for those
+    /// who ask about many trips.
+    fn in_progress_by_trip(&self) -> HashMap<TripId, usize> {
+        let mut calls = HashMap::new();
+        for trip in self.list().into_iter().filter_map(|call| call.trip) {
+            *calls.entry(trip).or_default() += 1;
+        }
+        calls
+    }
 
     /// What is known about the relay and the recorder. From memory.
     fn relay(&self) -> RelayFacts;

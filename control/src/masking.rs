@@ -137,3 +137,10 @@ impl Masking {
         self.doors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// Does `work` to its end, even when whoever asked for it goes away meanwhile: what the store has kept reaches memory.
+async fn to_the_end<T: Send + 'static>(
+    work: impl Future<Output = T> + Send + 'static,
+) -> Result<T, StoreError> {
+    tokio::spawn(work).await.map_err(|_| StoreError::Silent)
+}

@@ -67,12 +67,12 @@ impl Trip {
     /// Whether a new call connects at `now`, as far as time is concerned. A trip that has handed on a key is over: a
     /// party that calls back would reach somebody else.
     pub fn connects(&self, now: Moment) -> bool {
-        self.life.connects(now) && self.lost == [false; 2]
+        self.life.connects(now) && !self.handed_on()
     }
 
-    /// Whether the same two people have a later trip with the numbers of this one.
-    pub fn continued(&self) -> bool {
-        self.lost == [true; 2]
+    /// Whether a number of it has passed to a later trip, be it of the same two people or not.
+    pub fn handed_on(&self) -> bool {
+        self.lost != [false; 2]
     }
 }
 

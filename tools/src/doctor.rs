@@ -46,7 +46,9 @@ pub fn main(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     match Client::open(settings.control.http).get("/readyz") {
         Ok(reply) => {
             running(&reply.body, &mut findings);
-            pools(&arguments.place, &mut findings);
+            let operator = Client::operator(&arguments.place).ok();
+            cities(&reply.body, operator.as_ref(), &mut findings);
+            pools(operator.as_ref(), &mut findings);
         }
         Err(error) => stopped(&arguments.place, &settings, &format!("{error:#}"), &mut findings),
     }
@@ -91,12 +93,26 @@ fn running(readyz: &str, findings: &mut Vec<Finding>) {
         }
         (false, false) => Finding(State::Note, "recorder", "unknown, without the relay".into()),
     });
-    cities(&facts, findings);
 }
 
-/// City files that control does not take, as `/readyz` names them.
-fn cities(facts: &Value, findings: &mut Vec<Finding>) {
-    for (city, trouble) in facts["city_files"]["refused"].as_object().into_iter().flatten() {
+/// Findings about city files that control does not take: `/readyz` counts them, what is wrong is for the operator.
+fn cities(readyz: &str, operator: Option<&Client>, findings: &mut Vec<Finding>) {
+    let facts: Value = serde_json::from_str(readyz).unwrap_or_default();
+    let count = facts["city_files"]["refused"].as_u64().unwrap_or(0);
+    if count > 0 {
+        let cities = operator.and_then(|operator| operator.read_json("/v1/cities").ok());
+        refused(count, &cities.unwrap_or_default(), findings);
+    }
+}
+
+/// So many files are refused; `cities` names them, or is null where it could not be read.
+fn refused(count: u64, cities: &Value, findings: &mut Vec<Finding>) {
+    let Some(files) = cities["refused_files"].as_object() else {
+        let words = format!("city files that are not taken: {count}; control's log names them");
+        findings.push(Finding(State::Note, "city", words));
+        return;
+    };
+    for (city, trouble) in files {
         let trouble = trouble.as_str().unwrap_or("unknown");
         let words = format!("the file of {city} is not taken, the city stays as it was: {trouble}");
         findings.push(Finding(State::Note, "city", words));
@@ -104,9 +120,9 @@ fn cities(facts: &Value, findings: &mut Vec<Finding>) {
 }
 
 /// Findings about pools that run dry soon. Without the operator's token nothing is known of them; [`host`] says so.
-fn pools(place: &Place, findings: &mut Vec<Finding>) {
-    let Ok(operator) = Client::operator(place) else { return };
-    match pool::forecasts(&operator, None) {
+fn pools(operator: Option<&Client>, findings: &mut Vec<Finding>) {
+    let Some(operator) = operator else { return };
+    match pool::forecasts(operator, None) {
         Ok(forecasts) => dry(&forecasts, findings),
         Err(error) => findings.push(Finding(State::Note, "pools", format!("{error:#}"))),
     }
@@ -219,8 +235,11 @@ mod tests {
     #[test]
     fn a_refused_city_file_and_a_pool_that_runs_dry_are_named() {
         let mut findings = Vec::new();
-        cities(
-            &serde_json::json!({"city_files": {"refused": {"london": "cities/london.toml:3: unknown key"}}}),
+        cities(r#"{"city_files":{"refused":0}}"#, None, &mut findings);
+        cities(r#"{"city_files":{"refused":1}}"#, None, &mut findings);
+        refused(
+            1,
+            &serde_json::json!({"cities": {}, "refused_files": {"london": "cities/london.toml:3: unknown key"}}),
             &mut findings,
         );
         dry(&BTreeMap::new(), &mut findings);
@@ -233,6 +252,7 @@ mod tests {
         assert_eq!(
             all,
             [
+                (State::Note, "city", "city files that are not taken: 1; control's log names them"),
                 (
                     State::Note,
                     "city",

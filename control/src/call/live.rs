@@ -1,6 +1,6 @@
 //! What HTTP shows of calls in progress and of the relay: control's side of [`LiveCalls`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use relay::program::message::{CallCounters, Count, Leg, LegCounters, Reply, Request, Stats, WorkerStats};
@@ -59,6 +59,15 @@ impl LiveCalls for Calls {
     fn in_progress(&self, trip: &TripId) -> usize {
         let of_trip = |call: &Call| call.terms.as_ref().is_some_and(|terms| terms.trip == *trip);
         self.registry.count(of_trip)
+    }
+
+    fn in_progress_by_trip(&self) -> HashMap<TripId, usize> {
+        let trips = self.registry.look(|live| live.call.terms.as_ref().map(|terms| terms.trip.clone()));
+        let mut calls = HashMap::new();
+        for trip in trips.into_iter().flatten() {
+            *calls.entry(trip).or_default() += 1;
+        }
+        calls
     }
 
     fn relay(&self) -> RelayFacts {

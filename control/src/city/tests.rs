@@ -155,7 +155,7 @@ fn a_refusal_gets_the_citys_answer_or_the_usual_one() {
     assert_eq!(plan.answer(Reason::TripEnded), (603, "trip-over"));
     assert_eq!(plan.answer(Reason::Withheld), (433, "show-your-number"));
     for reason in Reason::ALL {
-        assert_eq!(least().answer(reason), (reason.sip_code(), reason.as_str()));
+        assert_eq!(least().answer(reason), (reason.sip_code(), reason.announcement()));
         assert!((400..=699).contains(&reason.sip_code()) && is_announcement(reason.as_str()));
         assert_eq!(serde_json::to_value(reason).unwrap(), reason.as_str());
     }

@@ -36,12 +36,12 @@ pub(super) async fn read(State(api): State<Api>, Path(city): Path<String>) -> Re
     Ok(json(StatusCode::OK, plan.as_ref()))
 }
 
-/// `GET /v1/cities`: every city by its name.
+/// `GET /v1/cities`: every city by its name, and what is wrong with city files that are not taken.
 pub(super) async fn list(State(api): State<Api>) -> Response {
     let directory = api.masking.directory();
     let cities: BTreeMap<_, _> =
         directory.cities().map(|(name, plan)| (name.as_str(), plan.as_ref())).collect();
-    json(StatusCode::OK, &json!({ "cities": cities }))
+    json(StatusCode::OK, &json!({ "cities": cities, "refused_files": api.masking.file_trouble() }))
 }
 
 /// What `PUT /v1/cities/{city}/numbers/{number}` takes.

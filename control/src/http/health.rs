@@ -35,7 +35,8 @@ pub(super) async fn ready(State(api): State<Api>) -> Response {
         "ready": ready,
         "relay": relay,
         "store": { "ok": store.is_none(), "trouble": store },
-        "city_files": { "refused": api.masking.file_trouble() },
+        // Which, and why, is for the operator: `GET /v1/cities`.
+        "city_files": { "refused": api.masking.file_trouble().len() },
     });
     json(status, &body)
 }

@@ -9,6 +9,7 @@ use super::Api;
 use super::body::{JsonOrNothing, Nothing, json};
 use super::problem::Problem;
 use crate::moment::Moment;
+use crate::store::StoreError;
 
 /// `GET /v1/keys`: the key that seals, and how many trips each key has sealed.
 pub(super) async fn read(State(api): State<Api>) -> Result<Response, Problem> {
@@ -31,7 +32,19 @@ pub(super) async fn rotate(State(api): State<Api>, _: JsonOrNothing<Nothing>) ->
 
 /// `POST /v1/backups`: a copy of the database in `STATE/backups`, made while everything goes on.
 pub(super) async fn back_up(State(api): State<Api>, _: JsonOrNothing<Nothing>) -> Result<Response, Problem> {
-    let (name, bytes) = api.masking.back_up(&api.state, Moment::now()).await?;
+    let (name, bytes) = api.masking.back_up(&api.state, Moment::now()).await.map_err(not_copied)?;
     tracing::info!(name, bytes, "backup");
     Ok(json(StatusCode::CREATED, &json!({ "file": format!("backups/{name}"), "bytes": bytes })))
+}
+
+/// A copy that failed says nothing of the store: trying again at once is of no use.
+fn not_copied(error: StoreError) -> Problem {
+    match error {
+        StoreError::Database(_) => {
+            let detail = "no copy was made: the disk is full, STATE/backups cannot be written, or one was made in this \
+                second already; the reason is in control's log";
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "backup_failed", detail).because(&error)
+        }
+        error => error.into(),
+    }
 }

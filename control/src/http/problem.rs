@@ -184,7 +184,7 @@ impl From<AmendError> for Problem {
                 Unchanged::Over(Over::PastEnd(_)) => {
                     Self::new(StatusCode::CONFLICT, "past_end", error.to_string())
                 }
-                Unchanged::HandedOn => Self::new(StatusCode::CONFLICT, "trip_continued", error.to_string()),
+                Unchanged::HandedOn => Self::new(StatusCode::CONFLICT, "trip_handed_on", error.to_string()),
                 Unchanged::Callers | Unchanged::Range(_) => Self::invalid(reason.to_string()),
             },
         }
@@ -231,24 +231,25 @@ impl From<TokenChangeError> for Problem {
     }
 }
 
-/// `text` with everything that could be a telephone number taken out: parsers repeat what they did not like.
+/// `text` with everything that could be a telephone number taken out: parsers repeat what they did not like. That is
+/// five digits or more, of any script and however separated, with no letter between them: from the first to the last.
 pub(crate) fn redact(text: &str) -> String {
+    let letter = |c: char| c.is_alphabetic() && !c.is_numeric();
     let mut out = String::with_capacity(text.len());
-    let mut run = String::new();
-    for c in text.chars().chain(std::iter::once('\0')) {
-        if c.is_ascii_digit() || (!run.is_empty() && "-. ()".contains(c)) {
-            run.push(c);
-            continue;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let (run, after) = rest.split_at(rest.find(letter).unwrap_or(rest.len()));
+        let digits = run.chars().filter(|c| c.is_numeric()).count();
+        match run.find(char::is_numeric).zip(run.rfind(char::is_numeric)).filter(|_| digits >= 5) {
+            Some((first, last)) => {
+                let behind = run.get(last..).unwrap_or_default().trim_start_matches(char::is_numeric);
+                out.extend([run.get(..first).unwrap_or_default(), "…", behind]);
+            }
+            None => out.push_str(run),
         }
-        if run.chars().filter(char::is_ascii_digit).count() >= 5 {
-            out.push('…');
-        } else {
-            out.push_str(&run);
-        }
-        run.clear();
-        if c != '\0' {
-            out.push(c);
-        }
+        let (letters, after) = after.split_at(after.find(|c| !letter(c)).unwrap_or(after.len()));
+        out.push_str(letters);
+        rest = after;
     }
     out
 }
@@ -267,6 +268,15 @@ mod tests {
             ),
             ("expires_in must be from 1 to 2592 seconds", "expires_in must be from 1 to 2592 seconds"),
             ("4477009", "…"),
+            ("no city +44/7700/900/001, sorry", "no city +…, sorry"),
+            ("`44_7700_900_001`", "`…`"),
+            ("07700,900,001", "…"),
+            ("\"07700\" \"900\" \"001\"", "\"…\""),
+            ("+44\u{a0}77\u{a0}00\u{a0}90\u{a0}00\u{a0}01: no", "+…: no"),
+            ("key ٤٤٧٧٠٠٩٠٠٠٠١ is", "key … is"),
+            ("the ４４７７０ of ①②③④⑤", "the … of …"),
+            ("u16, i64 and 1234 at line 12 column 3", "u16, i64 and 1234 at line 12 column 3"),
+            ("", ""),
         ] {
             assert_eq!(redact(text), shown);
         }

@@ -59,7 +59,9 @@ pub(super) async fn list(
     let page = Page { after, limit: limit + 1, state, city };
     let mut trips = api.masking.page(page, now).await?;
     let next = page::cut(&mut trips, limit, |trip| trip.id.clone());
-    let shown: Vec<_> = trips.iter().map(|t| t.detail(now, api.live.in_progress(&t.id))).collect();
+    let calls = api.live.in_progress_by_trip();
+    let calls = |trip: &Trip| calls.get(&trip.id).copied().unwrap_or(0);
+    let shown: Vec<_> = trips.iter().map(|trip| trip.detail(now, calls(trip))).collect();
     Ok(json(StatusCode::OK, &json!({ "trips": shown, "next": next })))
 }
 

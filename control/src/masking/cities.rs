@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use super::Masking;
+use super::{Masking, to_the_end};
 use crate::city::files::{Found, Watch};
 use crate::city::{BadCity, CityPlan, NumberState};
 use crate::forecast::{Forecast, forecast};
@@ -13,13 +13,17 @@ use crate::name::City;
 use crate::number::PoolNumber;
 use crate::store::{PutCityError, StoreError};
 
-/// The cities that are written in files, and what is wrong with those files.
+/// The cities that are written in files, and what is wrong with those files. Locked for moments only: whoever puts a
+/// city, or asks for metrics, waits for it on the runtime's thread.
 #[derive(Debug)]
 pub struct CityFiles {
     folder: PathBuf,
-    watch: Watch,
+    /// Locked while the folder is read, which may take as long as its disk does: on a thread for that alone.
+    watch: Arc<Mutex<Watch>>,
     written: BTreeSet<City>,
-    trouble: BTreeMap<String, String>,
+    /// Plans that the store did not take: a number was another city's still, or the store was busy.
+    waiting: BTreeMap<City, CityPlan>,
+    trouble: BTreeMap<City, String>,
 }
 
 /// Why a city is not made, before or in the store.
@@ -49,8 +53,9 @@ impl CityFiles {
     pub fn new(folder: &Path) -> Self {
         Self {
             folder: folder.to_owned(),
-            watch: Watch::new(folder),
+            watch: Arc::new(Mutex::new(Watch::new(folder))),
             written: BTreeSet::new(),
+            waiting: BTreeMap::new(),
             trouble: BTreeMap::new(),
         }
     }
@@ -61,6 +66,20 @@ impl CityFiles {
         }
         let file = self.folder.join(format!("{city}.toml")).display().to_string();
         Err(OpenCityError::Written { city: city.clone(), file })
+    }
+
+    fn forget(&mut self, city: &City) {
+        self.written.remove(city);
+        self.waiting.remove(city);
+        self.trouble.remove(city);
+    }
+
+    /// Notes why a city's file is not taken; it is logged once.
+    fn refused(&mut self, city: &City, trouble: String) {
+        if self.trouble.get(city) != Some(&trouble) {
+            tracing::error!(%city, "its file is not taken, the city stays as it was: {trouble}");
+            self.trouble.insert(city.clone(), trouble);
+        }
     }
 }
 
@@ -77,12 +96,12 @@ impl Masking {
             return Err(OpenCityError::OwnNeighbour(name));
         }
         let this = Arc::clone(self);
-        let task = tokio::spawn(async move {
+        let done = to_the_end(async move {
             let new = this.store.put_city(name.clone(), plan.clone()).await?;
             this.directory_mut().put_city(&name, plan);
             Ok(new)
         });
-        task.await.unwrap_or_else(|_| Err(PutCityError::from(StoreError::Silent).into()))
+        done.await.map_err(PutCityError::from)?
     }
 
     /// Changes what one number of a city is used for.
@@ -94,12 +113,12 @@ impl Masking {
     ) -> Result<(), OpenCityError> {
         self.files().refuse(&name)?;
         let this = Arc::clone(self);
-        let task = tokio::spawn(async move {
+        let done = to_the_end(async move {
             let plan = this.store.set_number(name.clone(), number, state).await?;
             this.directory_mut().put_city(&name, plan);
             Ok(())
         });
-        task.await.unwrap_or_else(|_| Err(PutCityError::from(StoreError::Silent).into()))
+        done.await.map_err(PutCityError::from)?
     }
 
     /// How a city's pool will do; none for a city that is not there.
@@ -112,43 +131,65 @@ impl Masking {
         Ok(Some(forecast(&pool, now)))
     }
 
-    /// Takes in city files that have changed. To be called every few seconds.
+    /// Takes in city files that have changed, and those that the store did not take before. To be called every few
+    /// seconds.
     pub async fn look_at_files(self: &Arc<Self>) {
-        let this = Arc::clone(self);
-        let looked = tokio::task::spawn_blocking(move || this.files().watch.look());
-        let Ok(Found { cities, gone, problems }) = looked.await else { return };
+        let watch = Arc::clone(&self.files().watch);
+        let look = move || watch.lock().unwrap_or_else(PoisonError::into_inner).look();
+        let Ok(Found { cities, gone, problems }) = tokio::task::spawn_blocking(look).await else { return };
         for problem in problems {
             tracing::error!("{problem}");
         }
         for city in gone {
-            self.files().written.remove(&city);
-            self.files().trouble.remove(city.as_str());
+            self.files().forget(&city);
             tracing::warn!(%city, "its file is gone; the city stays as it is, and the API may change it");
         }
+        let mut plans = std::mem::take(&mut self.files().waiting);
         for (city, plan) in cities {
-            let kept = match plan {
+            match plan {
                 Ok(plan) => {
                     self.files().written.insert(city.clone());
-                    let numbers = plan.numbers.len();
-                    let kept = self.keep_city(city.clone(), plan).await;
-                    kept.map(|new| tracing::info!(%city, numbers, new, "city file"))
-                        .map_err(|e| e.to_string())
+                    plans.insert(city, plan);
                 }
-                Err(bad) => Err(bad.to_string()),
-            };
-            let mut files = self.files();
-            match kept {
-                Ok(()) => drop(files.trouble.remove(city.as_str())),
-                Err(trouble) => {
-                    tracing::error!(%city, "its file is not taken, the city stays as it was: {trouble}");
-                    files.trouble.insert(city.to_string(), trouble);
+                Err(bad) => {
+                    plans.remove(&city);
+                    self.files().refused(&city, bad.to_string());
                 }
             }
+        }
+        self.keep_written(plans).await;
+    }
+
+    /// Puts what files say into the store. A number may move from a city to one that comes before it: what is refused
+    /// is tried again once another is taken.
+    async fn keep_written(self: &Arc<Self>, mut plans: BTreeMap<City, CityPlan>) {
+        loop {
+            let (tried, mut refused) = (plans.len(), BTreeMap::new());
+            for (city, plan) in plans {
+                let numbers = plan.numbers.len();
+                match self.keep_city(city.clone(), plan.clone()).await {
+                    Ok(new) => {
+                        tracing::info!(%city, numbers, new, "city file");
+                        self.files().trouble.remove(&city);
+                    }
+                    Err(error @ OpenCityError::Put(_)) => drop(refused.insert(city, (plan, error))),
+                    Err(error) => self.files().refused(&city, error.to_string()),
+                }
+            }
+            if refused.is_empty() || refused.len() == tried {
+                let mut files = self.files();
+                for (city, (plan, error)) in refused {
+                    files.refused(&city, error.to_string());
+                    files.waiting.insert(city, plan);
+                }
+                return;
+            }
+            plans = refused.into_iter().map(|(city, (plan, _))| (city, plan)).collect();
         }
     }
 
     /// City files that are not taken: by city, what is wrong.
-    pub fn file_trouble(&self) -> BTreeMap<String, String> {
+    pub fn file_trouble(&self) -> BTreeMap<City, String> {
         self.files().trouble.clone()
     }
 
@@ -156,3 +197,6 @@ impl Masking {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;

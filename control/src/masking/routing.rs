@@ -21,7 +21,8 @@ const LOOK_UP_TIME: Duration = Duration::from_millis(50);
 pub struct Routing {
     /// What becomes of the call.
     pub decision: Decision,
-    /// The plan of the city whose number was dialled, if it is one of ours.
+    /// When it connects, the plan of the trip's city; else that of the city whose number was dialled, if it is one of
+    /// ours. The two differ where a neighbour lends its numbers.
     pub plan: Option<Arc<CityPlan>>,
 }
 
@@ -59,6 +60,10 @@ impl Masking {
         };
         self.book.remember(&question.call_id, outcome, now);
         self.tally.route(&decision);
+        let plan = match &decision {
+            Decision::Connect(connect) => self.directory().city(&connect.routed.city).map(Arc::clone),
+            Decision::Reject(_) => plan,
+        };
         Routing { decision, plan }
     }
 
@@ -76,6 +81,10 @@ impl Masking {
         }
         if let Some(pin) = &asked.pin {
             return self.by_pin(asked, pin.as_ref().ok(), now).await;
+        }
+        // An intent is for a number that nobody knows, not for one that the carrier says is false.
+        if asked.caller == Err(Reason::Unverified) {
+            return Err(Reason::Unverified);
         }
         let call = self.book.pseudonym(&question.call_id);
         let intent = self.doors().intents.take(asked.dialled, call, now);
@@ -104,17 +113,21 @@ impl Masking {
             .as_ref()
             .ok()
             .map(|caller| self.keys.pseudonym("caller", &caller.handset().reveal()));
+        let locked = || match self.doors().tries.locked(asked.dialled, caller, now) {
+            Some(_) => Err(Reason::PinLocked),
+            None => Ok(()),
+        };
+        // Who is locked does not stand in anybody's way; and is asked for again, since the turn before may have locked.
+        locked()?;
         let _turn = self.pin_turn.lock().await;
-        if self.doors().tries.locked(asked.dialled, caller, now).is_some() {
-            return Err(Reason::PinLocked);
-        }
+        locked()?;
         // Found by its keyed pseudonym: how long that takes says nothing about how much of a guess was right.
         let found = match pin {
             Some(pin) => self.look_up(self.store.find_pin(asked.dialled, pin.clone(), now)).await,
             None => Ok(None),
         };
         // No answer of the store says nothing about the PIN.
-        let found = found.map_err(|()| Reason::PinWrong)?;
+        let found = found.map_err(|()| Reason::Unavailable)?;
         let mut doors = self.doors();
         let Some((trip, party)) = found else {
             doors.tries.wrong(asked.dialled, caller, now);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::Masking;
+use super::{Masking, to_the_end};
 use crate::live::Later;
 use crate::moment::Moment;
 use crate::name::{Role, TripId};
@@ -72,7 +72,7 @@ impl Masking {
             request.order(plan, |number| directory.is_ours(number), now)?
         };
         let this = Arc::clone(self);
-        let task = tokio::spawn(async move {
+        let done = to_the_end(async move {
             let created = this.store.create_trip(order, now).await;
             this.tally.created(&created, now);
             match created? {
@@ -92,7 +92,7 @@ impl Masking {
                 }
             }
         });
-        task.await.unwrap_or_else(|_| Err(CreateError::from(StoreError::Silent).into()))
+        done.await.map_err(CreateError::from)?
     }
 
     /// Changes a trip.
@@ -103,11 +103,11 @@ impl Masking {
         now: Moment,
     ) -> Result<Arc<Trip>, AmendError> {
         let this = Arc::clone(self);
-        let task = tokio::spawn(async move {
+        let done = to_the_end(async move {
             let trip = this.store.amend_trip(id, change, now).await?;
             Ok(this.taken_in(trip, now))
         });
-        task.await.unwrap_or_else(|_| Err(StoreError::Silent.into()))
+        done.await?
     }
 
     /// Into memory, after the store has said yes.
@@ -126,19 +126,19 @@ impl Masking {
         now: Moment,
     ) -> Result<Arc<Trip>, AmendError> {
         let this = Arc::clone(self);
-        let task = tokio::spawn(async move {
+        let done = to_the_end(async move {
             let changed = this.store.block_pair(id.clone(), blocked, now).await?;
             let mut taken =
                 changed.into_iter().map(|trip| this.taken_in(trip, now)).collect::<Vec<_>>().into_iter();
             taken.next().ok_or(AmendError::NoTrip(id))
         });
-        task.await.unwrap_or_else(|_| Err(StoreError::Silent.into()))
+        done.await?
     }
 
     /// Removes a person's number everywhere; answers how many trips it was in.
     pub async fn erase(self: &Arc<Self>, person: E164, now: Moment) -> Result<usize, StoreError> {
         let this = Arc::clone(self);
-        let task = tokio::spawn(async move {
+        let done = to_the_end(async move {
             let erased = this.store.erase(person, now).await?;
             let count = erased.len();
             erased.into_iter().for_each(|trip| drop(this.taken_in(trip, now)));
@@ -146,7 +146,7 @@ impl Masking {
             this.cut_log().await;
             Ok(count)
         });
-        task.await.unwrap_or(Err(StoreError::Silent))
+        done.await?
     }
 
     /// A page of trips, by id.

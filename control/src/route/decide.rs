@@ -65,13 +65,15 @@ pub enum Reason {
     PinWrong,
     /// Too many wrong PINs: none is looked at for a while.
     PinLocked,
+    /// The store does not answer, so that it is not known whose PIN it is.
+    Unavailable,
     /// The question lacks a Call-ID.
     Malformed,
 }
 
 impl Reason {
     /// Every reason, in the order of their counters.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::NoTrip,
         Self::TripEnded,
         Self::UnknownCaller,
@@ -85,10 +87,11 @@ impl Reason {
         Self::NumberSuspended,
         Self::PinWrong,
         Self::PinLocked,
+        Self::Unavailable,
         Self::Malformed,
     ];
 
-    /// The name in replies, policies, metrics and logs, and of the announcement when the city names no other.
+    /// The name in replies, policies, metrics and logs.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::NoTrip => "no_trip",
@@ -104,6 +107,7 @@ impl Reason {
             Self::NumberSuspended => "number_suspended",
             Self::PinWrong => "pin_wrong",
             Self::PinLocked => "pin_locked",
+            Self::Unavailable => "unavailable",
             Self::Malformed => "malformed",
         }
     }
@@ -123,7 +127,16 @@ impl Reason {
             Self::NoTrip | Self::UnknownCaller => 404,
             Self::Withheld => 433,
             // For now: the same call may be let through later.
-            Self::TripRate | Self::PartyRate | Self::NumberSuspended => 480,
+            Self::TripRate | Self::PartyRate | Self::NumberSuspended | Self::Unavailable => 480,
+        }
+    }
+
+    /// The announcement that the proxy plays to the caller, unless the city names another: that of the reason's name,
+    /// but one for the reasons that a stranger is not to tell apart.
+    pub const fn announcement(self) -> &'static str {
+        match self {
+            Self::NoTrip | Self::UnknownCaller => Self::NoTrip.as_str(),
+            reason => reason.as_str(),
         }
     }
 }

@@ -58,7 +58,8 @@ enum Bauta<'a> {
 }
 
 /// The document as JSON. `host` is the host part of every URI: never one that the caller chose, for it decides where
-/// the callee's own number is sent. `plan` is the policy of the city whose number was dialled, if it is one of ours.
+/// the callee's own number is sent. `plan` is the policy that tells it: of the trip's city when it connects, else of the
+/// city whose number was dialled, if it is one of ours.
 pub fn render(
     decision: &Decision,
     plan: Option<&CityPlan>,
@@ -67,7 +68,7 @@ pub fn render(
     match decision {
         Decision::Connect(connect) => connected(connect, plan, host),
         Decision::Reject(reason) => {
-            let usual = (reason.sip_code(), reason.as_str());
+            let usual = (reason.sip_code(), reason.announcement());
             let (sip_code, announcement) = plan.map_or(usual, |plan| plan.answer(*reason));
             let reject = Bauta::Reject { sip_code, reason: reason.as_str(), announcement };
             serde_json::to_vec(&document(Vec::new(), reject))

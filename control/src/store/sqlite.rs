@@ -49,7 +49,8 @@ pub struct Sqlite {
     lookups: Reader,
     /// What nobody waits for in a hurry.
     reports: Reader,
-    ended: Option<oneshot::Receiver<()>>,
+    /// Of each thread: gone with it.
+    ended: Option<[oneshot::Receiver<()>; 3]>,
 }
 
 impl From<rusqlite::Error> for StoreError {
@@ -74,28 +75,38 @@ impl Sqlite {
         connection.busy_timeout(Duration::from_secs(5))?;
         schema::prepare(&mut connection, &keys)?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
-        let reader = |name| {
+        let reader = |name, alive| {
             let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
             connection.busy_timeout(Duration::from_secs(5))?;
             connection.set_prepared_statement_cache_capacity(STATEMENTS);
-            Reader::start(connection, Arc::clone(&keys), name).map_err(failed)
+            Reader::start(connection, Arc::clone(&keys), name, alive).map_err(failed)
         };
-        let (lookups, reports) = (reader("store lookups")?, reader("store reports")?);
-        let (alive, ended) = oneshot::channel();
-        let writer = Writer::start(connection, keys, alive).map_err(failed)?;
+        let ([first, second, third], ended) = alive();
+        let (lookups, reports) = (reader("store lookups", first)?, reader("store reports", second)?);
+        let writer = Writer::start(connection, keys, third).map_err(failed)?;
         Ok(Self { path: path.to_owned(), writer, lookups, reports, ended: Some(ended) })
     }
 
-    /// Ready when the writing thread has ended: nothing is kept any more. To be asked once.
+    /// Ready when one of the threads has ended: nothing is kept, or found, any more. To be asked once.
     pub fn ended(&mut self) -> impl Future<Output = ()> + Send + 'static {
         let ended = self.ended.take();
         async move {
             match ended {
-                Some(ended) => drop(ended.await),
+                Some([first, second, third]) => tokio::select! {
+                    _ = first => {}
+                    _ = second => {}
+                    _ = third => {}
+                },
                 None => std::future::pending().await,
             }
         }
     }
+}
+
+/// What each of three threads keeps while it is alive, and what says that it is not.
+fn alive() -> ([oneshot::Sender<()>; 3], [oneshot::Receiver<()>; 3]) {
+    let [(a, first), (b, second), (c, third)] = std::array::from_fn(|_| oneshot::channel());
+    ([a, b, c], [first, second, third])
 }
 
 impl Store for Sqlite {

@@ -1,14 +1,15 @@
 //! A trip as the API shows it. Never holds a party's own number.
 
 use serde::Serialize;
+use zeroize::Zeroizing;
 
 use super::{Trip, TripState};
 use crate::moment::Moment;
 use crate::name::{City, Role, TripId};
 use crate::number::PoolNumber;
 
-/// What creating a trip answers.
-#[derive(Debug, Serialize)]
+/// What creating a trip answers. Holds PINs, and is not printed.
+#[derive(Serialize)]
 pub struct TripView {
     trip: TripId,
     state: TripState,
@@ -20,18 +21,18 @@ pub struct TripView {
     continues: Option<TripId>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 struct PartyView {
     role: Role,
     dial: PoolNumber,
-    pin: String,
+    pin: Zeroizing<String>,
     /// The person was erased: calls to and from it are over.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     erased: bool,
 }
 
 /// What reading a trip adds to what creating it says.
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 #[allow(clippy::struct_excessive_bools, reason = "an answer, not a state: each is a member of the JSON")]
 pub struct TripDetail {
     #[serde(flatten)]
@@ -56,8 +57,8 @@ pub struct TripDetail {
     closed_at: Option<Moment>,
     /// The parties are kept from talking to each other.
     blocked: bool,
-    /// A later trip of the same two people has its numbers.
-    continued: bool,
+    /// A number of it has passed to a later trip: no call of it connects, and it is not reopened.
+    handed_on: bool,
     /// Calls of this trip in progress.
     calls: usize,
 }
@@ -68,7 +69,7 @@ impl Trip {
         let party = |p: &super::Party| PartyView {
             role: p.role.clone(),
             dial: p.dial,
-            pin: p.pin.reveal().to_string(),
+            pin: p.pin.reveal(),
             erased: p.phones.called().is_none(),
         };
         TripView {
@@ -100,8 +101,31 @@ impl Trip {
             held_until: life.held_until(),
             closed_at: life.closed_at,
             blocked: self.blocked,
-            continued: self.continued(),
+            handed_on: self.handed_on(),
             calls,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Debug;
+
+    use super::*;
+
+    /// Either for everything, or for what can be printed: which of the two is clear for what cannot be printed alone.
+    trait Unprinted<A> {
+        fn is() {}
+    }
+
+    impl<T> Unprinted<()> for T {}
+    impl<T: Debug> Unprinted<u8> for T {}
+
+    #[test]
+    fn what_holds_a_pin_cannot_be_printed() {
+        // That this compiles is the test.
+        <TripView as Unprinted<_>>::is();
+        <TripDetail as Unprinted<_>>::is();
+        <PartyView as Unprinted<_>>::is();
     }
 }

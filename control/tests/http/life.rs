@@ -1,6 +1,13 @@
 //! A trip from its making to its end: extended, changed, closed, cancelled, reopened, continued.
 
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use control::live::CallSummary;
+use control::moment::Moment;
+use control::name::TripId;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::server::{Calls, DRIVER, PASSENGER, Server, between, party, phone, until, wish};
 
@@ -149,9 +156,9 @@ fn the_same_two_people_again_in_grace_go_on_with_their_numbers() {
     assert_eq!(dials(&second), dials(&first));
     assert_eq!(server.call(DRIVER, &first["parties"][0])["trip"], "T-2");
     let old = server.business("GET", "/v1/trips/T-1", Value::Null).expect(200);
-    assert_eq!((&old["state"], &old["continued"]), (&json!("grace"), &json!(true)));
+    assert_eq!((&old["state"], &old["handed_on"]), (&json!("grace"), &json!(true)));
     let reopen = server.business("POST", "/v1/trips/T-1/reopen", Value::Null);
-    assert_eq!(reopen.problem(409, "later trip")["type"], "urn:bauta:problem:trip_continued");
+    assert_eq!(reopen.problem(409, "later trip")["type"], "urn:bauta:problem:trip_handed_on");
     server.business("PATCH", "/v1/trips/T-1", json!({"expires_in": 60})).problem(409, "has ended");
     assert_eq!(server.business("POST", "/v1/trips", wish("T-2")).expect(200)["continues"], Value::Null);
 
@@ -207,4 +214,31 @@ fn numbers_that_cost_the_caller_dearly_are_refused() {
         assert!(!refused.to_string().contains(&phone[4..]), "{refused}");
     }
     server.trip("T-1");
+}
+
+#[test]
+fn a_page_of_trips_goes_through_the_calls_once() {
+    let calls = Calls::default();
+    let looks = Arc::clone(&calls.looks);
+    for trip in ["T-2", "T-2", "T-3", "T-9"] {
+        calls.live.lock().unwrap().push(CallSummary {
+            id: Uuid::now_v7(),
+            state: "answered",
+            since: Moment::now(),
+            trip: Some(TripId::new(trip).unwrap()),
+            city: None,
+            caller: None,
+            callee: None,
+            recording: false,
+        });
+    }
+    let server = Server::start(calls);
+    server.city(6);
+    for id in ["T-1", "T-2", "T-3"] {
+        server.trip(id);
+    }
+    let before = looks.load(Ordering::Relaxed);
+    let page = server.business("GET", "/v1/trips", Value::Null).expect(200);
+    assert_eq!([0, 1, 2].map(|n| page["trips"][n]["calls"].as_u64()), [Some(0), Some(2), Some(1)]);
+    assert_eq!(looks.load(Ordering::Relaxed), before + 1);
 }

@@ -47,6 +47,8 @@ fn a_full_pool_gives_up_tombstones_and_says_how_many_numbers_are_enough() {
     let third = server.business("POST", "/v1/trips", between("T-3", DRIVER, &phone(1))).expect(201);
     assert_eq!((dials(&third)[0].as_str(), given(&server, "tombstone")), (dials(&first)[0].as_str(), 1));
     assert_eq!(server.call(DRIVER, &first["parties"][0])["trip"], "T-3");
+    let first_now = server.business("GET", "/v1/trips/T-1", Value::Null).expect(200);
+    assert_eq!(first_now["handed_on"], true, "to a stranger: {first_now}");
     assert_eq!(
         server.call(PASSENGER, &first["parties"][1])["reason"],
         "trip_ended",
@@ -198,7 +200,10 @@ fn a_city_may_be_a_file() {
     write(&cities, "london.toml", &format!("{NUMBERS}max_seconds = 0\n"));
     write(&cities, "rome.toml", &format!("country = \"39\"\nnumbers = [\"{PASSENGER}\n"));
     look(&server);
-    let refused = server.send("GET", "/readyz", None, "").expect(200)["city_files"]["refused"].clone();
+    let ready = server.send("GET", "/readyz", None, "");
+    assert_eq!(ready.expect(200)["city_files"], json!({"refused": 2}));
+    assert!(!ready.1.contains(".toml"), "what is wrong is for the operator: {}", ready.1);
+    let refused = server.operator("GET", "/v1/cities", Value::Null).expect(200)["refused_files"].clone();
     let (london, rome) = (refused["london"].as_str().unwrap(), refused["rome"].as_str().unwrap());
     assert!(london.contains("london.toml:3: max_seconds must be from 1"), "{refused}");
     assert!(rome.contains("rome.toml:2"), "{refused}");
@@ -210,10 +215,45 @@ fn a_city_may_be_a_file() {
     std::fs::remove_file(cities.join("rome.toml")).unwrap();
     std::fs::remove_file(cities.join("paris.toml")).unwrap();
     look(&server);
-    assert_eq!(server.send("GET", "/readyz", None, "").expect(200)["city_files"], json!({"refused": {}}));
+    assert_eq!(server.send("GET", "/readyz", None, "").expect(200)["city_files"], json!({"refused": 0}));
+    let cities = server.operator("GET", "/v1/cities", Value::Null).expect(200);
+    assert_eq!(cities["refused_files"], json!({}));
     // What is no file any more is the API's again.
     server
         .operator("PUT", "/v1/cities/paris", json!({"country": "33", "numbers": ["+33199000002"]}))
         .expect(200);
     until(|| Some(()).filter(|()| city("paris").expect(200)["numbers"] == json!(["+33199000002"])));
+}
+
+#[test]
+fn a_number_moves_from_one_city_file_to_another() {
+    let folder = Arc::new(tempfile::tempdir().unwrap());
+    let cities = folder.path().join("cities");
+    let file = |city: &str, numbers: &[&str]| {
+        write(&cities, &format!("{city}.toml"), &format!("country = \"44\"\nnumbers = {numbers:?}\n"));
+    };
+    let (first, second, third) = ("+442079460001", "+442079460002", "+442079460003");
+    file("london", &[first]);
+    file("york", &[second, third]);
+    let server = Server::over(Arc::clone(&folder), Calls { connected: true, ..Calls::default() });
+    let numbers = |city: &str| {
+        server.operator("GET", &format!("/v1/cities/{city}"), Value::Null).expect(200)["numbers"].clone()
+    };
+    let refused = || server.operator("GET", "/v1/cities", Value::Null).expect(200)["refused_files"].clone();
+
+    // London comes first, and finds the number still taken.
+    file("london", &[first, second]);
+    file("york", &[third]);
+    look(&server);
+    assert_eq!((numbers("london"), numbers("york")), (json!([first, second]), json!([third])));
+    assert_eq!(refused(), json!({}));
+
+    // Who gives it up may do so much later, and without a file.
+    server.operator("PUT", "/v1/cities/bath", plan(&["+442079460009"], json!({}))).expect(201);
+    file("london", &[first, second, "+442079460009"]);
+    look(&server);
+    assert!(refused()["london"].as_str().unwrap().contains("belongs to the city bath"), "{}", refused());
+    server.operator("PUT", "/v1/cities/bath", plan(&[], json!({}))).expect(200);
+    look(&server);
+    assert_eq!((numbers("london"), refused()), (json!([first, second, "+442079460009"]), json!({})));
 }

@@ -250,3 +250,12 @@ fn a_copy_is_a_database_that_holds_no_number_and_opens_with_the_keys() {
     assert_eq!(restored.call(DRIVER, &made["parties"][0])["trip"], "T-1");
     restored.business("GET", "/v1/trips/T-2", Value::Null).problem(404, "no such trip");
 }
+
+#[test]
+fn a_copy_that_fails_is_not_told_as_a_store_that_does() {
+    let server = Server::start(Calls::default());
+    std::fs::write(server.state().join("backups"), "").unwrap();
+    let failed = server.operator("POST", "/v1/backups", Value::Null);
+    assert_eq!(failed.problem(500, "no copy was made")["type"], "urn:bauta:problem:backup_failed");
+    assert_eq!(failed.header("retry-after"), "", "at once is of no use");
+}

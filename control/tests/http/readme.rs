@@ -74,7 +74,7 @@ fn its_city_opens() {
     std::fs::create_dir(folder.path().join("cities")).unwrap();
     std::fs::write(folder.path().join("cities/london.toml"), block("### Open a city", "toml")).unwrap();
     let server = Server::over(folder, Calls { connected: true, ..Calls::default() });
-    assert_eq!(server.send("GET", "/readyz", None, "").expect(200)["city_files"], json!({"refused": {}}));
+    assert_eq!(server.send("GET", "/readyz", None, "").expect(200)["city_files"], json!({"refused": 0}));
     let made = server.trip("T-1");
     let driver = &made["parties"][0];
     let connect = server.call(DRIVER, driver);

@@ -71,13 +71,19 @@ fn refusals_of_a_route_name_their_reason() {
     server.city(3);
     let made = server.trip("T-1");
     let dial = format!("sip:{}@pop", made["parties"][0]["dial"].as_str().unwrap());
-    for (from, to, code, reason) in [
-        ("sip:+447700900009@x", dial.as_str(), 404, "unknown_caller"),
-        ("sip:anonymous@anonymous.invalid", &dial, 433, "withheld"),
-        ("sip:+447700900001@x", "sip:+442079999999@pop", 404, "no_trip"),
+    let dials = made["parties"].to_string();
+    let unused = (1..=3).map(|n| format!("+44207946{n:04}")).find(|number| !dials.contains(number)).unwrap();
+    let unused = format!("sip:{unused}@pop");
+    for (from, to, code, reason, announcement) in [
+        // A stranger does not learn which numbers are in use.
+        ("sip:+447700900009@x", dial.as_str(), 404, "unknown_caller", "no_trip"),
+        ("sip:+447700900009@x", unused.as_str(), 404, "no_trip", "no_trip"),
+        ("sip:anonymous@anonymous.invalid", &dial, 433, "withheld", "withheld"),
+        ("sip:+447700900001@x", "sip:+442079999999@pop", 404, "no_trip", "no_trip"),
     ] {
         let reply = server.route(from, to);
-        let want = json!({"decision": "reject", "sip_code": code, "reason": reason, "announcement": reason});
+        let want =
+            json!({"decision": "reject", "sip_code": code, "reason": reason, "announcement": announcement});
         assert_eq!(reply["bauta"], want);
         assert_eq!(reply["routes"], json!([]));
     }
@@ -198,7 +204,7 @@ fn a_restart_keeps_everything() {
 fn a_recording_is_found_by_its_trip_and_read_when_archived() {
     let calls = Calls::default();
     let (trip, id, live) = (TripId::new("T-1").unwrap(), Uuid::now_v7(), Uuid::now_v7());
-    calls.calls.lock().unwrap().push(CallSummary {
+    calls.live.lock().unwrap().push(CallSummary {
         id: live,
         state: "answered",
         since: Moment::from_unix(0),

@@ -28,13 +28,16 @@ pub const PASSENGER: &str = "+447700900002";
 /// A calls half that says what the test wants.
 #[derive(Default)]
 pub struct Calls {
-    pub calls: Mutex<Vec<CallSummary>>,
+    pub live: Mutex<Vec<CallSummary>>,
     pub connected: bool,
+    /// How often all calls were gone through.
+    pub looks: Arc<AtomicU32>,
 }
 
 impl LiveCalls for Calls {
     fn list(&self) -> Vec<CallSummary> {
-        self.calls.lock().unwrap().clone()
+        self.looks.fetch_add(1, Ordering::Relaxed);
+        self.live.lock().unwrap().clone()
     }
     fn get(&self, id: Uuid) -> Later<'_, Option<CallDetail>> {
         let call = self.list().into_iter().find(|c| c.id == id);

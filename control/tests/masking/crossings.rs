@@ -4,7 +4,7 @@ use control::city::CityPlan;
 use control::moment::Moment;
 use control::name::{City, Role, TripId};
 use control::number::{E164, PoolNumber};
-use control::route::Decision;
+use control::route::{Decision, Reason, document};
 use control::trip::Change;
 use serde_json::{Value, json};
 
@@ -177,4 +177,53 @@ async fn the_same_pair_goes_on_whatever_trips_its_phones_share_besides() {
     let before = trip(&site, "T-1", [&[A], &[B]], grace(), NOW).await;
     trip(&site, "T-2", [&[A, C], &[B]], grace(), NOW).await;
     assert_eq!(trip(&site, "T-3", [&[A], &[B]], Value::Null, NOW.plus(60)).await, before);
+}
+
+#[tokio::test]
+async fn a_borrowed_number_plays_the_prompt_of_the_trips_own_city() {
+    let site = Site::start(NOW).await;
+    for (city, plan) in [
+        ("london", json!({"country": "44", "numbers": ["+442079460001", "+442079460002"]})),
+        (
+            "york",
+            json!({"country": "44", "numbers": ["+441904960001", "+441904960002"],
+            "consent_prompt": "york-records"}),
+        ),
+        (
+            "paris",
+            json!({"country": "33", "numbers": [], "neighbours": ["london"],
+            "consent_prompt": "paris-enregistre"}),
+        ),
+        ("leeds", json!({"country": "44", "numbers": [], "neighbours": ["york"]})),
+    ] {
+        let plan: CityPlan = serde_json::from_value(plan).unwrap();
+        site.masking.put_city(City::new(city).unwrap(), plan).await.unwrap();
+    }
+    for (id, city, people, prompt) in
+        [("T-1", "paris", [A, B], json!("paris-enregistre")), ("T-2", "leeds", [C, D], Value::Null)]
+    {
+        let [dial, _] = trip(&site, id, [&people[..1], &people[1..]], json!({"city": city}), NOW).await;
+        let question = json!({"call_id": id, "from": people[0], "to": dial.to_string()});
+        let routing = site.masking.route(&serde_json::from_value(question).unwrap(), NOW).await;
+        let answer = document::render(&routing.decision, routing.plan.as_deref(), "sbc.example").unwrap();
+        let answer: Value = serde_json::from_slice(&answer).unwrap();
+        assert_eq!((&answer["bauta"]["trip"], &answer["bauta"]["consent_prompt"]), (&json!(id), &prompt));
+    }
+}
+
+#[tokio::test]
+async fn an_intent_is_not_for_a_caller_that_the_carrier_does_not_vouch_for() {
+    let site = Site::start(NOW).await;
+    let plan = json!({"country": "44", "numbers": ["+442079460001", "+442079460002"],
+        "trunks": {"careful": {"country": "44", "verstat": "refuse_failed"}}});
+    let plan: CityPlan = serde_json::from_value(plan).unwrap();
+    site.masking.put_city(City::new("london").unwrap(), plan).await.unwrap();
+    let [dial, _] = trip(&site, "T", [&[A], &[B]], Value::Null, NOW).await;
+    site.masking.open_intent(&id("T"), &Role::new("driver").unwrap(), NOW).unwrap();
+    let failed = json!({"call_id": "c", "trunk": "careful", "to": dial.to_string(),
+        "from": format!("sip:{C};verstat=TN-Validation-Failed@carrier.example")});
+    let routing = site.masking.route(&serde_json::from_value(failed).unwrap(), NOW).await;
+    assert_eq!(routing.decision, Decision::Reject(Reason::Unverified));
+    // It is still open for the call that it was meant for.
+    assert_eq!(call(&site, "anonymous", dial, NOW).await, reaches("T", B));
 }

@@ -1,7 +1,9 @@
 //! PINs: whose they are, and what a stranger learns by trying.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use control::city::CityPlan;
 use control::moment::Moment;
@@ -167,4 +169,42 @@ async fn changing_the_caller_id_helps_for_so_many_tries_on_a_number() {
     assert!(matches!(known, Decision::Connect(_)), "who is known needs no PIN: {known:?}");
     let later = call(&site, "anonymous", to, &right, NOW.plus(NUMBER_SECONDS.into())).await.0;
     assert!(matches!(later, Decision::Connect(_)), "after the lock: {later:?}");
+}
+
+#[tokio::test]
+async fn a_store_that_does_not_answer_says_nothing_of_a_pin() {
+    let site = site(2).await;
+    let trip = trip(&site, 1).await;
+    let (to, right) = (trip.parties[0].dial, trip.parties[0].pin.reveal().to_string());
+    for pin in [right.clone(), wrong(&trip, 1), wrong(&trip, 2), wrong(&trip, 3)] {
+        let held = site.store.hold_next();
+        let (decision, answer) = call(&site, "anonymous", to, &pin, NOW).await;
+        assert_eq!(decision, refused(Reason::Unavailable));
+        assert!(String::from_utf8(answer).unwrap().contains("\"sip_code\":480"));
+        held.release();
+    }
+    let (decision, _) = call(&site, "anonymous", to, &right, NOW).await;
+    assert!(matches!(decision, Decision::Connect(_)), "none of them counts as a wrong one: {decision:?}");
+}
+
+#[tokio::test]
+async fn who_is_locked_waits_for_nobody() {
+    let site = Arc::new(site(2).await);
+    let trip = trip(&site, 1).await;
+    let (to, other) = (trip.parties[0].dial, trip.parties[1].dial);
+    for n in 0..3 {
+        assert_eq!(call(&site, "anonymous", to, &wrong(&trip, n), NOW).await.0, refused(Reason::PinWrong));
+    }
+    // Somebody else's PIN is looked up, and the store takes its time.
+    let mut held = site.store.hold_next();
+    let (slow, pin) = (Arc::clone(&site), wrong(&trip, 4));
+    let slow = tokio::spawn(async move { call(&slow, "anonymous", other, &pin, NOW).await.0 });
+    assert!(held.answered().await);
+    let mut locked = pin!(call(&site, "anonymous", to, "12345", NOW));
+    let Poll::Ready((decision, _)) = locked.as_mut().poll(&mut Context::from_waker(Waker::noop())) else {
+        panic!("a locked caller stands in the queue")
+    };
+    assert_eq!(decision, refused(Reason::PinLocked));
+    held.release();
+    slow.await.unwrap();
 }

@@ -45,7 +45,7 @@ fn every_city_file_gives_its_city_and_nothing_else_does() {
     assert_eq!((london.active().count(), london.grace), (2, 86_400));
     let problems: Vec<_> = found.problems.iter().map(ToString::to_string).collect();
     assert_eq!(problems.len(), 2);
-    assert!(problems[0].contains("/+…toml: a city name must be"), "{problems:?}");
+    assert!(problems[0].contains("/+….toml: a city name must be"), "{problems:?}");
     assert!(problems[1].contains("/Milano.toml: a city name must be"), "{problems:?}");
     assert!(problems[1].ends_with("rename the file"));
 }

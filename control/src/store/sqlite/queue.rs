@@ -83,10 +83,16 @@ impl Writer {
 }
 
 impl Reader {
-    /// Starts the thread.
-    pub fn start(mut connection: Connection, keys: Arc<Keys>, name: &str) -> std::io::Result<Self> {
+    /// Starts the thread; `alive` goes with it, however that ends.
+    pub fn start(
+        mut connection: Connection,
+        keys: Arc<Keys>,
+        name: &str,
+        alive: oneshot::Sender<()>,
+    ) -> std::io::Result<Self> {
         let (work, queue) = sync_channel::<Read>(WAITING);
         std::thread::Builder::new().name(name.into()).spawn(move || {
+            let _alive: oneshot::Sender<()> = alive;
             while let Ok(work) = queue.recv() {
                 work(&mut connection);
             }

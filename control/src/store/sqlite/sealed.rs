@@ -14,7 +14,13 @@ pub(super) type Secrets = [(Phones, Pin); 2];
 
 /// Seals what is secret of `parties`.
 pub(super) fn seal(keys: &Keys, trip: &TripId, parties: &[Party; 2]) -> Result<Vec<u8>, SecretError> {
-    let mut plain = Zeroizing::new(Vec::with_capacity(64));
+    keys.seal(&purpose(trip), &plain(parties))
+}
+
+/// The plain text, in room that it fills: growing would leave a copy of it in memory that is given back.
+fn plain(parties: &[Party; 2]) -> Zeroizing<Vec<u8>> {
+    let phones: usize = parties.iter().map(|party| party.phones.all().len()).sum();
+    let mut plain = Zeroizing::new(Vec::with_capacity(2 * (1 + 8) + phones * 8));
     for party in parties {
         let phones = party.phones.all();
         plain.push(u8::try_from(phones.len()).unwrap_or(u8::MAX));
@@ -23,7 +29,7 @@ pub(super) fn seal(keys: &Keys, trip: &TripId, parties: &[Party; 2]) -> Result<V
         }
         plain.extend_from_slice(&party.pin.to_integer().to_be_bytes());
     }
-    keys.seal(&purpose(trip), &plain)
+    plain
 }
 
 /// Opens it again; none when what it holds makes no sense.
@@ -49,4 +55,32 @@ fn integer(rest: &mut &[u8]) -> Option<u64> {
 
 fn purpose(trip: &TripId) -> String {
     format!("trip/{trip}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::name::Role;
+    use crate::number::PoolNumber;
+
+    #[test]
+    fn what_is_sealed_never_moves_in_memory() {
+        for phones in [[0, 1], [1, 1], [8, 8]] {
+            let parties = phones.map(|phones: u64| Party {
+                role: Role::new("driver").unwrap(),
+                phones: Phones::new(
+                    (0..phones).map(|n| E164::try_from(447_700_900_000 + n).unwrap()).collect(),
+                ),
+                dial: PoolNumber::try_from(442_079_460_001).unwrap(),
+                pin: Pin::from_digits("12345").unwrap(),
+            });
+            let plain = plain(&parties);
+            assert_eq!(plain.len(), plain.capacity(), "{phones:?}");
+            let mut rest = plain.as_slice();
+            for whose in &parties {
+                let (phones, pin) = party(&mut rest).unwrap();
+                assert!(phones == whose.phones && pin == whose.pin);
+            }
+        }
+    }
 }

@@ -340,6 +340,14 @@ fn a_store_whose_thread_panics_says_so() {
     assert!(matches!(failed, Err(StoreError::Silent)));
     wait(Box::pin(ended));
     assert!(matches!(wait(store.ping()), Err(StoreError::Silent)));
+    let readers: [fn(&Sqlite) -> &Reader; 2] = [|store| &store.lookups, |store| &store.reports];
+    for reader in readers {
+        let mut store = Place::new().open();
+        let ended = store.ended();
+        let failed = wait(reader(&store).run(|_, _| -> Result<(), StoreError> { panic!("a test's panic") }));
+        assert!(matches!(failed, Err(StoreError::Silent)));
+        wait(Box::pin(ended));
+    }
 }
 
 /// A database as the first version made it: phones and PINs sealed one by one, without tombstones.
@@ -499,7 +507,7 @@ fn the_same_two_people_keep_their_numbers_within_grace() {
         [first.parties[0].dial, first.parties[1].dial]
     );
     let [over] = again.forfeited.as_slice() else { panic!("{again:?}") };
-    assert!(over.continued() && !over.connects(grace));
+    assert!(over.handed_on() && !over.connects(grace));
     let reopen = wait(store.amend_trip(first.id.clone(), Change::Reopen { lives: None }, grace));
     assert!(matches!(reopen, Err(AmendError::Unchanged { .. })));
     let lookup = place.keys.lookup(&phone(1));
