@@ -3,10 +3,12 @@
 //! Owned by [`crate::masking`] behind a lock that is never held across an await; changed after the store has
 //! said yes. Pure: time comes in.
 
+mod keys;
 mod spellings;
 mod trips;
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::RandomState;
 use std::sync::Arc;
 
 use crate::city::{CityPlan, NumberState};
@@ -15,6 +17,7 @@ use crate::name::{City, TripId};
 use crate::number::trunk::TrunkProfile;
 use crate::number::{E164, PoolNumber};
 use crate::trip::{Trip, TripState};
+use keys::{Handset, Keys};
 use spellings::Spellings;
 use trips::{Place, Trips};
 
@@ -24,6 +27,8 @@ pub struct Directory {
     cities: BTreeMap<City, Arc<CityPlan>>,
     numbers: HashMap<PoolNumber, Number>,
     trips: Trips,
+    /// Of the handsets in all numbers' keys.
+    hasher: RandomState,
     spellings: Spellings,
 }
 
@@ -33,7 +38,7 @@ struct Number {
     /// Its city and what it is used for there.
     city: Option<(City, NumberState)>,
     /// The handsets that dial it.
-    keys: HashMap<E164, Place>,
+    keys: Keys,
     /// Nobody holds it after this, unless a trip is made or extended meanwhile.
     used_until: Moment,
 }
@@ -81,10 +86,10 @@ impl Directory {
             let number = self.numbers.entry(side.dial).or_default();
             number.used_until = number.used_until.max(trip.life.held_until());
             for phone in side.phones.all() {
-                let (handset, place) = (phone.handset(), Place::new(slot, party));
-                let holder = number.keys.get(&handset).and_then(|place| self.trips.at(*place));
+                let handset = Handset::of(phone, &self.hasher);
+                let holder = number.keys.get(&handset, &self.trips).and_then(|place| self.trips.at(place));
                 if holder.is_none_or(|holder| holder.version < trip.version) {
-                    number.keys.insert(handset, place);
+                    number.keys.put(&handset, Place::new(slot, party), &self.trips);
                 }
             }
         }
@@ -94,14 +99,10 @@ impl Directory {
     /// Says whether it was there.
     fn remove_trip(&mut self, id: &TripId) -> bool {
         let Some((slot, trip)) = self.trips.remove(id) else { return false };
-        for side in &trip.parties {
+        for (party, side) in trip.parties.iter().enumerate() {
             let Some(number) = self.numbers.get_mut(&side.dial) else { continue };
             for phone in side.phones.all() {
-                let handset = phone.handset();
-                // The key may have passed to a later trip already.
-                if number.keys.get(&handset).is_some_and(|place| place.slot() == slot) {
-                    number.keys.remove(&handset);
-                }
+                number.keys.remove(&Handset::of(phone, &self.hasher), Place::new(slot, party));
             }
             if number.city.is_none() && number.keys.is_empty() {
                 self.numbers.remove(&side.dial);
@@ -138,7 +139,7 @@ impl Directory {
 
     /// The trip that holds (pool number, party) at `now`.
     pub fn key(&self, dialled: PoolNumber, party: &E164, now: Moment) -> Option<Key<'_>> {
-        let place = *self.numbers.get(&dialled)?.keys.get(&party.handset())?;
+        let place = self.numbers.get(&dialled)?.keys.get(&Handset::of(party, &self.hasher), &self.trips)?;
         let trip = self.trips.at(place)?;
         (now < trip.life.held_until()).then_some(Key { trip, party: place.party() })
     }
@@ -157,7 +158,7 @@ impl Directory {
     /// The city whose pool the number is in, or whose trips still hold it.
     pub fn city_of(&self, number: PoolNumber) -> Option<&City> {
         let number = self.numbers.get(&number)?;
-        let holder = || number.keys.values().next().and_then(|place| self.trips.at(*place));
+        let holder = || number.keys.any().and_then(|place| self.trips.at(place));
         number.city.as_ref().map(|(city, _)| city).or_else(|| holder().map(|trip| &trip.city))
     }
 

@@ -117,12 +117,9 @@ impl RouteBook {
 
     /// A book that goes on where the one before it, on the same state directory, was killed.
     pub fn open(state: &Path, keys: Arc<Keys>, now: Moment) -> std::io::Result<Self> {
-        let (journal, lines) = Journal::open(state, Arc::clone(&keys), now)?;
-        let book = Self::new(keys);
+        let book = Self::new(Arc::clone(&keys));
         let mut entries = book.lock();
-        for line in lines {
-            entries.replay(line, now);
-        }
+        let journal = Journal::open(state, keys, now, |line| entries.replay(line, now))?;
         entries.journal = Some(journal);
         drop(entries);
         Ok(book)

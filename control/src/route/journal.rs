@@ -3,18 +3,18 @@
 //!
 //! Owned by [`super::book`], under its lock. A line per step, sealed, in hexadecimal digits, each one `write(2)`:
 //! the system keeps what a killed process wrote. Nothing is synced, since a power cut ends the calls too. Lines are
-//! of use for [`KEPT_SECONDS`]; a file that has grown becomes `routes.journal.old`, in place of one whose lines are
-//! all older than that.
+//! of use for [`KEPT_SECONDS`], and while no [`KEPT_MOST`] decisions came after them; a file that has grown becomes
+//! `routes.journal.old`, in place of one whose lines are all of no use.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::book::{KEPT_SECONDS, Outcome, Routed};
+use super::book::{KEPT_MOST, KEPT_SECONDS, Outcome, Routed};
 use super::decide::Reason;
 use crate::moment::Moment;
 use crate::secret::{Keys, hex, unhex};
@@ -60,6 +60,11 @@ impl From<&Outcome> for What {
 }
 
 impl What {
+    /// Whether it is a decision, and no later step of one.
+    fn decides(&self) -> bool {
+        matches!(self, Self::Connect(_) | Self::Reject(_))
+    }
+
     /// The decision, if it is one.
     pub fn outcome(self) -> Option<Outcome> {
         match self {
@@ -81,6 +86,8 @@ pub(super) struct Journal {
     path: PathBuf,
     file: File,
     size: u64,
+    /// Decisions in the file.
+    decided: usize,
     /// When the other file was put aside, at the latest.
     turned: Moment,
     /// The last line has no end.
@@ -89,23 +96,35 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Opens or makes the journal in `state` and reads what is in it, oldest first. What does not open is passed over.
-    pub fn open(state: &Path, keys: Arc<Keys>, now: Moment) -> io::Result<(Self, Vec<Line>)> {
+    /// Opens or makes the journal in `state` and gives what is in it to `each`, oldest first. What does not open is
+    /// passed over.
+    pub fn open(state: &Path, keys: Arc<Keys>, now: Moment, mut each: impl FnMut(Line)) -> io::Result<Self> {
         let path = state.join(JOURNAL);
-        let mut lines = Vec::new();
-        let mut torn = false;
+        let (mut decided, mut torn) = (0, false);
         for path in [old(&path), path.clone()] {
-            let text = match fs::read(&path) {
-                Ok(text) => text,
+            let mut text = match File::open(&path) {
+                Ok(file) => BufReader::new(file),
                 Err(e) if e.kind() == ErrorKind::NotFound => continue,
                 Err(e) => return Err(e),
             };
-            torn = text.last().is_some_and(|last| *last != b'\n');
-            lines.extend(text.split(|b| *b == b'\n').filter_map(|line| read(&keys, line)));
+            (decided, torn) = (0, false);
+            let mut line = Vec::new();
+            while text.read_until(b'\n', &mut line)? > 0 {
+                torn = line.pop_if(|last| *last == b'\n').is_none();
+                if let Some(read) = read(&keys, &line) {
+                    decided += usize::from(read.what.decides());
+                    each(read);
+                }
+                line.clear();
+            }
         }
         let file = append_to(&path)?;
         let size = file.metadata()?.len();
-        Ok((Self { keys, path, file, size, turned: now, torn: torn && size > 0, failures: 0 }, lines))
+        // Only the old file was there: the new one has nothing yet.
+        if size == 0 {
+            (decided, torn) = (0, false);
+        }
+        Ok(Self { keys, path, file, size, decided, turned: now, torn, failures: 0 })
     }
 
     /// Writes a line. When the disk refuses, the log says so and control goes on from memory.
@@ -124,16 +143,18 @@ impl Journal {
     }
 
     fn try_append(&mut self, line: &Line, now: Moment) -> io::Result<()> {
-        if self.size >= LARGE && now >= self.turned.plus(KEPT_SECONDS) {
+        let useless = now >= self.turned.plus(KEPT_SECONDS) || self.decided >= KEPT_MOST;
+        if self.size >= LARGE && useless {
             fs::rename(&self.path, old(&self.path))?;
             self.file = append_to(&self.path)?;
-            (self.size, self.torn, self.turned) = (0, false, now);
+            (self.size, self.decided, self.torn, self.turned) = (0, 0, false, now);
         }
         let plain = serde_json::to_vec(line)?;
         let sealed = self.keys.seal(PURPOSE, &plain).map_err(io::Error::other)?;
         let text = format!("{}{}\n", if self.torn { "\n" } else { "" }, hex(&sealed));
         let written = self.file.write(text.as_bytes())?;
         self.size += written as u64;
+        self.decided += usize::from(line.what.decides());
         self.torn = written < text.len();
         if self.torn { Err(io::Error::new(ErrorKind::WriteZero, "the line was cut short")) } else { Ok(()) }
     }
@@ -161,8 +182,11 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let keys = Arc::new(Keys::open_or_make(state.path()).unwrap());
         let now = Moment::from_unix(1_000_000);
-        let open = || Journal::open(state.path(), Arc::clone(&keys), now).unwrap();
-        let (mut journal, _) = open();
+        let open = |lines: &mut Vec<Line>| {
+            Journal::open(state.path(), Arc::clone(&keys), now, |line| lines.push(line)).unwrap()
+        };
+        let mut lines = Vec::new();
+        let mut journal = open(&mut lines);
         let mut write = |call: u8, at: Moment| {
             journal.append(&Line { at: at.unix(), call: [call; 16], what: What::Used }, at);
             journal.size
@@ -173,8 +197,31 @@ mod tests {
         assert_eq!(write(4, now.plus(KEPT_SECONDS)), line);
         while write(5, now.plus(KEPT_SECONDS)) < LARGE {}
         assert_eq!(write(6, now.plus(2 * KEPT_SECONDS)), line);
-        let calls: Vec<u8> = open().1.iter().map(|line| line.call[0]).collect();
+        open(&mut lines);
+        let calls: Vec<u8> = lines.iter().map(|line| line.call[0]).collect();
         assert_eq!((calls.first(), calls.last()), (Some(&4), Some(&6)));
         assert_eq!(fs::read_dir(state.path()).unwrap().count(), 3, "keys and two files");
+    }
+
+    #[test]
+    fn a_flood_of_decisions_does_not_make_the_journal_grow_for_ever() {
+        let state = tempfile::tempdir().unwrap();
+        let keys = Arc::new(Keys::open_or_make(state.path()).unwrap());
+        let now = Moment::from_unix(1_000_000);
+        let mut journal = Journal::open(state.path(), Arc::clone(&keys), now, drop).unwrap();
+        let mut decide = |n: usize| {
+            let mut call = [0; 16];
+            call[..8].copy_from_slice(&n.to_be_bytes());
+            journal.append(&Line { at: now.unix(), call, what: What::Reject("no_trip".into()) }, now);
+        };
+        (0..2 * KEPT_MOST + 2).for_each(&mut decide);
+        let mut calls = Vec::new();
+        let open = |line: Line| calls.push(usize::from_be_bytes(*line.call.first_chunk().unwrap()));
+        let journal = Journal::open(state.path(), keys, now, open).unwrap();
+        assert_eq!((journal.decided, calls.len()), (2, KEPT_MOST + 2));
+        assert!(
+            calls.is_sorted() && calls.last() == Some(&(2 * KEPT_MOST + 1)),
+            "what the book holds is all there"
+        );
     }
 }

@@ -209,8 +209,9 @@ fn by_name(db: &Connection, keys: &Keys, id: Option<&str>) -> Result<Option<Trip
 
 /// The next change number.
 pub(super) fn next_version(db: &Connection) -> Result<u64, StoreError> {
-    let mut statement = db.prepare_cached("UPDATE counter SET version = version + 1 RETURNING version")?;
-    let version: i64 = statement.query_row([], |row| row.get(0))?;
+    // RETURNING would make a temporary table each time.
+    db.prepare_cached("UPDATE counter SET version = version + 1")?.execute([])?;
+    let version: i64 = db.prepare_cached("SELECT version FROM counter")?.query_row([], |row| row.get(0))?;
     Ok(version.cast_unsigned())
 }
 
