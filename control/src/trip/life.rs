@@ -134,13 +134,19 @@ impl Life {
         self.running_out(lives, now)
     }
 
-    /// As if it had not ended: active for `lives` seconds from `now`, or for as long as it was made for. Out of grace
-    /// alone; an active trip stays as it is.
+    /// As if it had not ended: active for `lives` seconds from `now`, or for as long as it was made for and its absolute
+    /// end lets it. Out of grace alone; an active trip stays as it is.
     pub fn reopened(self, lives: Option<u32>, now: Moment) -> Result<Self, Over> {
         match self.state(now) {
             TripState::Active => Ok(self),
             TripState::Grace => {
-                Self { closed_at: None, ..self }.running_out(lives.unwrap_or(self.lives), now)
+                let open = Self { closed_at: None, ..self };
+                match lives {
+                    None if now < self.ends_by => {
+                        Ok(Self { expires_at: now.plus(self.lives.into()).min(self.ends_by), ..open })
+                    }
+                    lives => open.running_out(lives.unwrap_or(self.lives), now),
+                }
             }
             TripState::Cooling | TripState::Purged => Err(Over::Ended),
         }

@@ -49,8 +49,13 @@ impl Oracle {
             Order::Reopen(lives) => match trip.phase(now) {
                 Phase::Active => {}
                 Phase::Grace => {
-                    let lives = lives.map_or(trip.lives, i64::from);
-                    self.run_for(index, lives)?;
+                    match lives {
+                        None if now < trip.ends_by => trip.expires = (now + trip.lives).min(trip.ends_by),
+                        lives => {
+                            let lives = lives.map_or(trip.lives, i64::from);
+                            self.run_for(index, lives)?;
+                        }
+                    }
                     self.trips[index].closed = None;
                 }
                 Phase::Cooling | Phase::Over => return Err(Refused::Ended),
