@@ -8,7 +8,6 @@ mod spellings;
 mod trips;
 
 use std::collections::{BTreeMap, HashMap};
-use std::hash::RandomState;
 use std::sync::Arc;
 
 use crate::city::{CityPlan, NumberState};
@@ -17,7 +16,7 @@ use crate::name::{City, TripId};
 use crate::number::trunk::TrunkProfile;
 use crate::number::{E164, PoolNumber};
 use crate::trip::{Trip, TripState};
-use keys::{Handset, Keys};
+use keys::Keys;
 use spellings::Spellings;
 use trips::{Place, Trips};
 
@@ -27,8 +26,7 @@ pub struct Directory {
     cities: BTreeMap<City, Arc<CityPlan>>,
     numbers: HashMap<PoolNumber, Number>,
     trips: Trips,
-    /// Of the handsets in all numbers' keys.
-    hasher: RandomState,
+    keys: Keys,
     spellings: Spellings,
 }
 
@@ -37,8 +35,10 @@ pub struct Directory {
 struct Number {
     /// Its city and what it is used for there.
     city: Option<(City, NumberState)>,
-    /// The handsets that dial it.
-    keys: Keys,
+    /// How many handsets dial it.
+    keys: u32,
+    /// The city of the trip that came last.
+    held_in: Option<City>,
     /// Nobody holds it after this, unless a trip is made or extended meanwhile.
     used_until: Moment,
 }
@@ -63,7 +63,7 @@ impl Directory {
         for (number, state) in &plan.numbers {
             self.numbers.entry(*number).or_default().city = Some((name.clone(), *state));
         }
-        self.numbers.retain(|_, number| number.city.is_some() || !number.keys.is_empty());
+        self.numbers.retain(|_, number| number.city.is_some() || number.keys > 0);
         self.cities.insert(name.clone(), Arc::new(plan));
         self.spellings = Spellings::of(self.cities.values().map(Arc::as_ref));
     }
@@ -85,12 +85,12 @@ impl Directory {
             }
             let number = self.numbers.entry(side.dial).or_default();
             number.used_until = number.used_until.max(trip.life.held_until());
+            number.held_in = Some(trip.city.clone());
+            let place = Place::new(slot, party);
             for phone in side.phones.all() {
-                let handset = Handset::of(phone, &self.hasher);
-                let holder = number.keys.get(&handset, &self.trips).and_then(|place| self.trips.at(place));
-                if holder.is_none_or(|holder| holder.version < trip.version) {
-                    number.keys.put(&handset, Place::new(slot, party), &self.trips);
-                }
+                let later = |holder: &Trip| holder.version >= trip.version;
+                let new = self.keys.put((side.dial, phone), place, &self.trips, later);
+                number.keys += u32::from(new);
             }
         }
         trip
@@ -100,11 +100,14 @@ impl Directory {
     fn remove_trip(&mut self, id: &TripId) -> bool {
         let Some((slot, trip)) = self.trips.remove(id) else { return false };
         for (party, side) in trip.parties.iter().enumerate() {
-            let Some(number) = self.numbers.get_mut(&side.dial) else { continue };
+            let place = Place::new(slot, party);
+            let mut freed = 0;
             for phone in side.phones.all() {
-                number.keys.remove(&Handset::of(phone, &self.hasher), Place::new(slot, party));
+                freed += u32::from(self.keys.remove(side.dial, phone, place));
             }
-            if number.city.is_none() && number.keys.is_empty() {
+            let Some(number) = self.numbers.get_mut(&side.dial) else { continue };
+            number.keys = number.keys.saturating_sub(freed);
+            if number.city.is_none() && number.keys == 0 {
                 self.numbers.remove(&side.dial);
             }
         }
@@ -139,14 +142,14 @@ impl Directory {
 
     /// The trip that holds (pool number, party) at `now`.
     pub fn key(&self, dialled: PoolNumber, party: &E164, now: Moment) -> Option<Key<'_>> {
-        let place = self.numbers.get(&dialled)?.keys.get(&Handset::of(party, &self.hasher), &self.trips)?;
+        let place = self.keys.get(dialled, party, &self.trips)?;
         let trip = self.trips.at(place)?;
         (now < trip.life.held_until()).then_some(Key { trip, party: place.party() })
     }
 
     /// Whether somebody's trip may hold this number at `now`.
     pub fn in_use(&self, dialled: PoolNumber, now: Moment) -> bool {
-        self.numbers.get(&dialled).is_some_and(|number| !number.keys.is_empty() && now < number.used_until)
+        self.numbers.get(&dialled).is_some_and(|number| number.keys > 0 && now < number.used_until)
     }
 
     /// Whether no call may go through this number.
@@ -158,8 +161,7 @@ impl Directory {
     /// The city whose pool the number is in, or whose trips still hold it.
     pub fn city_of(&self, number: PoolNumber) -> Option<&City> {
         let number = self.numbers.get(&number)?;
-        let holder = || number.keys.any().and_then(|place| self.trips.at(place));
-        number.city.as_ref().map(|(city, _)| city).or_else(|| holder().map(|trip| &trip.city))
+        number.city.as_ref().map(|(city, _)| city).or(number.held_in.as_ref().filter(|_| number.keys > 0))
     }
 
     /// Every way in which `trunk` may spell one of our numbers: as a city says for this trunk, else as

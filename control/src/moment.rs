@@ -3,6 +3,7 @@
 //! Pure code takes a [`Moment`] as a parameter; only the rim (HTTP, NG) asks [`Moment::now`].
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Serialize, Serializer};
@@ -10,30 +11,47 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 /// Seconds since 1970-01-01T00:00:00Z. Prints and serialises as RFC 3339 in UTC.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Moment(i64);
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Moment(
+    /// The seconds with their sign turned over, so that they keep their order and an `Option<Moment>` takes 8 bytes.
+    NonZeroU64,
+);
+
+/// The sign of an integer.
+const SIGN: u64 = 1 << 63;
 
 impl Moment {
     /// The moment that lies `seconds` after the epoch.
     pub const fn from_unix(seconds: i64) -> Self {
-        Self(seconds)
+        match NonZeroU64::new(seconds.cast_unsigned() ^ SIGN) {
+            Some(turned) => Self(turned),
+            // The earliest of all integers is taken for the one after it.
+            None => Self(NonZeroU64::MIN),
+        }
     }
 
     /// What the system's clock says.
     pub fn now() -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+        Self::from_unix(i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
     }
 
     /// Seconds since the epoch.
     pub const fn unix(self) -> i64 {
-        self.0
+        (self.0.get() ^ SIGN).cast_signed()
     }
 
     /// This moment moved by `seconds`; saturates.
     #[must_use]
     pub const fn plus(self, seconds: i64) -> Self {
-        Self(self.0.saturating_add(seconds))
+        Self::from_unix(self.unix().saturating_add(seconds))
+    }
+}
+
+impl Default for Moment {
+    /// The epoch.
+    fn default() -> Self {
+        Self::from_unix(0)
     }
 }
 
@@ -73,11 +91,12 @@ impl Watch {
 
 impl fmt::Display for Moment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = OffsetDateTime::from_unix_timestamp(self.0).ok().and_then(|t| t.format(&Rfc3339).ok());
+        let text =
+            OffsetDateTime::from_unix_timestamp(self.unix()).ok().and_then(|t| t.format(&Rfc3339).ok());
         match text {
             Some(text) => f.write_str(&text),
             // Beyond the year 9999: still a number that says what it is.
-            None => write!(f, "@{}", self.0),
+            None => write!(f, "@{}", self.unix()),
         }
     }
 }
@@ -124,5 +143,14 @@ mod tests {
     fn prints_as_rfc_3339_and_never_fails() {
         assert_eq!(Moment::from_unix(1_795_348_800).to_string(), "2026-11-22T12:00:00Z");
         assert_eq!(Moment::from_unix(i64::MAX).plus(1).to_string(), format!("@{}", i64::MAX));
+    }
+
+    #[test]
+    fn every_moment_keeps_its_seconds_and_its_place_in_time() {
+        let seconds = [i64::MIN + 1, -1, 0, 1, 1_795_348_800, i64::MAX];
+        assert!(seconds.map(Moment::from_unix).is_sorted());
+        assert_eq!(seconds.map(|s| Moment::from_unix(s).unix()), seconds);
+        assert_eq!(Moment::from_unix(i64::MIN).plus(-1), Moment::from_unix(i64::MIN + 1));
+        assert_eq!((Moment::default().unix(), size_of::<Option<Moment>>()), (0, 8));
     }
 }

@@ -1,86 +1,93 @@
-//! The handsets that dial one pool number, each with its trip. Made small: a million trips have two million of them.
+//! (pool number, handset) and the trip that holds it. Made small: a million trips have two million of them.
 //!
-//! Owned by [`super::Directory`]. A handset's number stands in its trip alone; here is a hash of it.
+//! Owned by [`super::Directory`]. What a key is made of stands in its trip; here is a hash of it. One table for all
+//! numbers: as many tables would leave behind as many holes in memory when they grow.
 
 use std::hash::{BuildHasher, RandomState};
 
 use hashbrown::HashTable;
 
 use super::trips::{Place, Trips};
-use crate::number::E164;
+use crate::number::{E164, PoolNumber};
+use crate::trip::Trip;
 
-/// A handset as a table of keys looks for it.
-#[derive(Debug, Clone)]
-pub(super) struct Handset {
-    number: E164,
-    hash: u32,
-}
-
-impl Handset {
-    /// Of a party's number in any form; one hasher for all tables.
-    pub fn of(number: &E164, hasher: &RandomState) -> Self {
-        let number = number.handset();
-        // What a table needs of a hash are its highest and its lowest bits.
-        let [a, b, c, d, ..] = hasher.hash_one(&number).to_ne_bytes();
-        Self { hash: u32::from_ne_bytes([a, b, c, d]), number }
-    }
-}
-
-/// The keys of one pool number.
+/// Every key.
 #[derive(Debug, Default)]
-pub(super) struct Keys(HashTable<Key>);
+pub(super) struct Keys {
+    table: HashTable<Entry>,
+    hasher: RandomState,
+}
 
 #[derive(Debug, Clone, Copy)]
-struct Key {
+struct Entry {
     hash: u32,
     place: Place,
 }
 
-impl Key {
-    /// Whether it is the key of this handset, whose trip must still be in its place.
-    fn is(self, handset: &Handset, trips: &Trips) -> bool {
-        self.hash == handset.hash
-            && trips
-                .at(self.place)
-                .is_some_and(|trip| trip.sides(self.place.party()).0.phones.have(&handset.number))
+/// A key that is looked for.
+struct Sought {
+    dialled: PoolNumber,
+    handset: E164,
+    hash: u32,
+}
+
+impl Sought {
+    fn is(&self, entry: Entry, trips: &Trips) -> bool {
+        let side = |trip: &Trip| {
+            let (party, _) = trip.sides(entry.place.party());
+            party.dial == self.dialled && party.phones.have(&self.handset)
+        };
+        entry.hash == self.hash && trips.at(entry.place).is_some_and(|trip| side(trip))
     }
 }
 
+/// What a table needs of a hash are its highest and its lowest bits.
 fn spread(hash: u32) -> u64 {
     u64::from(hash) << 32 | u64::from(hash)
 }
 
 impl Keys {
-    /// Where the trip of this handset is.
-    pub fn get(&self, handset: &Handset, trips: &Trips) -> Option<Place> {
-        self.0.find(spread(handset.hash), |key| key.is(handset, trips)).map(|key| key.place)
+    fn sought(&self, dialled: PoolNumber, phone: &E164) -> Sought {
+        let handset = phone.handset();
+        let [a, b, c, d, ..] = self.hasher.hash_one((dialled, &handset)).to_ne_bytes();
+        Sought { dialled, handset, hash: u32::from_ne_bytes([a, b, c, d]) }
     }
 
-    /// Gives the key of this handset to the trip in `place`.
-    pub fn put(&mut self, handset: &Handset, place: Place, trips: &Trips) {
-        let key = Key { hash: handset.hash, place };
-        match self.0.find_mut(spread(key.hash), |known| known.is(handset, trips)) {
-            Some(known) => *known = key,
-            None => drop(self.0.insert_unique(spread(key.hash), key, |key| spread(key.hash))),
+    /// Where the trip is that holds (`dialled`, `phone`).
+    pub fn get(&self, dialled: PoolNumber, phone: &E164, trips: &Trips) -> Option<Place> {
+        let sought = self.sought(dialled, phone);
+        self.table.find(spread(sought.hash), |entry| sought.is(*entry, trips)).map(|entry| entry.place)
+    }
+
+    /// Gives (`dialled`, `phone`) to the trip in `place`, unless `keeps` says that its holder keeps it. Says whether
+    /// nobody held it before.
+    pub fn put(
+        &mut self,
+        (dialled, phone): (PoolNumber, &E164),
+        place: Place,
+        trips: &Trips,
+        keeps: impl FnOnce(&Trip) -> bool,
+    ) -> bool {
+        let sought = self.sought(dialled, phone);
+        let entry = Entry { hash: sought.hash, place };
+        let Some(known) = self.table.find_mut(spread(sought.hash), |entry| sought.is(*entry, trips)) else {
+            self.table.insert_unique(spread(sought.hash), entry, |entry| spread(entry.hash));
+            return true;
+        };
+        if !trips.at(known.place).is_some_and(|holder| keeps(holder)) {
+            *known = entry;
         }
+        false
     }
 
-    /// Takes away what this handset has in `place`, if the key has not passed to another trip.
-    pub fn remove(&mut self, handset: &Handset, place: Place) {
-        let same = |key: &Key| key.hash == handset.hash && key.place == place;
-        if let Ok(key) = self.0.find_entry(spread(handset.hash), same) {
-            key.remove();
-        }
-    }
-
-    /// Where the trip of any of them is.
-    pub fn any(&self) -> Option<Place> {
-        self.0.iter().next().map(|key| key.place)
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    /// Takes (`dialled`, `phone`) from the trip that was in `place`, unless it has passed to another one. Says whether
+    /// nobody holds it any more.
+    pub fn remove(&mut self, dialled: PoolNumber, phone: &E164, place: Place) -> bool {
+        let hash = self.sought(dialled, phone).hash;
+        let same = |entry: &Entry| entry.hash == hash && entry.place == place;
+        let Ok(entry) = self.table.find_entry(spread(hash), same) else { return false };
+        entry.remove();
+        true
     }
 }
 
@@ -88,6 +95,6 @@ impl Keys {
 mod tests {
     #[test]
     fn a_key_takes_little_room() {
-        assert_eq!(size_of::<super::Key>(), 8);
+        assert_eq!(size_of::<super::Entry>(), 8);
     }
 }

@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_party_takes_little_room() {
-        assert!(size_of::<Phones>() <= 16 && size_of::<Party>() <= 48);
-        assert!(size_of::<crate::trip::Trip>() <= 216, "{}", size_of::<crate::trip::Trip>());
+        assert!(size_of::<Phones>() <= 16 && size_of::<Party>() <= 40);
+        assert!(size_of::<crate::trip::Trip>() <= 176, "{}", size_of::<crate::trip::Trip>());
     }
 }

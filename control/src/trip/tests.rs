@@ -219,7 +219,11 @@ fn nothing_carries_a_trip_past_its_absolute_end() {
     assert_eq!(trip.life.slid(NOW.plus(90)), Some(NOW.plus(150)));
     let closed = after(&trip, &Change::Close, 60).unwrap();
     let again = after(&closed, &Change::Reopen { lives: None }, 61).unwrap();
-    assert_eq!((again.life.expires_at, again.life.lives), (NOW.plus(150), trip.life.lives), "as long as may be");
+    assert_eq!(
+        (again.life.expires_at, again.life.lives),
+        (NOW.plus(150), trip.life.lives),
+        "as long as may be"
+    );
     let past = Err(Unchanged::Over(life::Over::PastEnd(NOW.plus(150))));
     assert_eq!(after(&closed, &Change::Reopen { lives: Some(100) }, 61), past);
     let called = after(&trip, &Change::Called { calls: 3, expires_at: Some(NOW.plus(999)) }, 50).unwrap();

@@ -13,7 +13,7 @@ use crate::store::StoreError;
 use crate::trip::{Life, Party, Phones, Pin, Rules, Trip};
 
 /// Memory for pages of the writing connection.
-const CACHE_KIB: i64 = 16_384;
+const CACHE_KIB: i64 = 8_192;
 /// Pages of 4 KiB in the WAL from which on they are written back: seldom enough that pages are written back once for
 /// many changes, often enough that a start after a kill reads no more than that.
 const CHECKPOINT_PAGES: i64 = 8_192;
