@@ -67,6 +67,9 @@ struct Options {
     /// Seconds that each load over HTTP lasts.
     #[arg(long, default_value_t = 5)]
     seconds: u64,
+    /// Seconds that control runs before it is asked over HTTP: forecasts and sweeps begin a while after its start.
+    #[arg(long, default_value_t = 0)]
+    idle: u64,
     /// Decisions inside the process, per row.
     #[arg(long, default_value_t = 200_000)]
     decisions: u32,

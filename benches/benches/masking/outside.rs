@@ -171,6 +171,7 @@ impl Control {
     /// Asks as fast as it is answered, once it answers.
     fn load(&mut self, requests: &Requests<'_>, options: &Options, part: Part) -> Result<()> {
         self.answers(requests)?;
+        std::thread::sleep(Duration::from_secs(options.idle));
         let what = if part == Part::Route { "decision over HTTP" } else { "trip made over HTTP" };
         let http = self.ports.http();
         let mut writer = requests.writer(part)?;
