@@ -16,7 +16,7 @@ use crate::trip::{Life, Party, Phones, Pin, Rules, Trip};
 const CACHE_KIB: i64 = 8_192;
 /// Pages of 4 KiB in the WAL from which on they are written back: seldom enough that pages are written back once for
 /// many changes, often enough that a start after a kill reads no more than that.
-const CHECKPOINT_PAGES: i64 = 8_192;
+const CHECKPOINT_PAGES: i64 = 4_096;
 
 /// Each step runs once, in order, in a transaction of its own.
 const STEPS: [Step; 4] = [
