@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, RecvTimeoutError};
 
+use crate::capture::Work;
 use crate::encode::EncodeError;
 use crate::metrics::{self, Metrics};
 use crate::settings::Settings;
@@ -65,8 +66,8 @@ pub struct Context {
     pub counters: Arc<Metrics>,
 }
 
-/// Archives what comes through `closed` until told to stop.
-pub fn run(closed: &Receiver<PathBuf>, context: &Context) {
+/// Archives what comes through `work` until told to stop.
+pub fn run(work: &Receiver<Work>, context: &Context) {
     // The main thread and capture go first, always.
     if let Err(error) = rustix::process::nice(19) {
         tracing::warn!("the archiver could not lower its priority: {error}");
@@ -74,7 +75,7 @@ pub fn run(closed: &Receiver<PathBuf>, context: &Context) {
     let mut waiting = BTreeSet::new();
     let mut later: Vec<(Instant, PathBuf)> = Vec::new();
     while !context.stop.load(Relaxed) {
-        waiting.extend(closed.try_iter());
+        waiting.extend(work.try_iter().filter_map(closed));
         waiting.extend(later.extract_if(.., |(since, _)| since.elapsed() >= RETRY).map(|(_, path)| path));
         // Names are UUIDs v7: the first is the oldest.
         if let Some(path) = waiting.pop_first() {
@@ -84,12 +85,19 @@ pub fn run(closed: &Receiver<PathBuf>, context: &Context) {
             }
             continue;
         }
-        match closed.recv_timeout(Duration::from_millis(200)) {
-            Ok(path) => _ = waiting.insert(path),
+        match work.recv_timeout(Duration::from_millis(200)) {
+            Ok(work) => waiting.extend(closed(work)),
             Err(RecvTimeoutError::Timeout) => {}
             // Capture is gone; what failed is tried again at the next start.
             Err(RecvTimeoutError::Disconnected) => return,
         }
+    }
+}
+
+fn closed(work: Work) -> Option<PathBuf> {
+    match work {
+        Work::Closed(path) => Some(path),
+        Work::Grown(_) => None,
     }
 }
 

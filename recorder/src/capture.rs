@@ -13,6 +13,15 @@ mod run;
 mod sync;
 mod tap;
 
+/// What capture tells the archiver.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Work {
+    /// The call ended: this spool is complete.
+    Closed(std::path::PathBuf),
+    /// This spool goes on, and holds another stretch of audio that can be encoded.
+    Grown(std::path::PathBuf),
+}
+
 pub use calls::{Append, Calls, RELAY_LOST, SpoolId};
 pub use disk::{Disk, SpoolFiles};
 pub use recovery::{Recovered, recover};

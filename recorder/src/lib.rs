@@ -20,6 +20,7 @@ pub mod label;
 pub mod manifest;
 #[cfg(feature = "capture")]
 pub mod metrics;
+pub mod rate;
 pub mod settings;
 pub mod spool;
 #[cfg(feature = "capture")]

@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use clap::Parser;
 use crossbeam::channel::unbounded;
-use recorder::capture::{Calls, Context, Pace, Recovered, SpoolFiles, Syncer, TapSocket, recover, run};
+use recorder::capture::{Calls, Context, Pace, Recovered, SpoolFiles, Syncer, TapSocket, Work, recover, run};
 use recorder::metrics::{self, Metrics};
 use recorder::settings::Settings;
 use recorder::{archive, archiver};
@@ -54,12 +54,12 @@ fn serve(state: &Path, settings: Settings) -> anyhow::Result<()> {
     let _lock = lock(&spool)?;
     let (stop, counters) = (Arc::new(AtomicBool::new(false)), Arc::new(Metrics::default()));
     let spools = recover(&spool).with_context(|| format!("reading the spools in {}", spool.display()))?;
-    let (closed, queue) = unbounded();
+    let (work, queue) = unbounded();
     for found in &spools {
         metrics::add(&counters.spool_bytes, found.length);
         if found.closed {
             metrics::add(&counters.waiting, 1);
-            closed.send(found.path.clone())?;
+            work.send(Work::Closed(found.path.clone()))?;
         }
     }
     if !spools.is_empty() {
@@ -74,7 +74,7 @@ fn serve(state: &Path, settings: Settings) -> anyhow::Result<()> {
     let syncer = Some(Syncer::start(&spool, counters.clone())?);
     let tap = TapSocket(run_folder.join("tap.sock"));
     let context =
-        Context { stop: stop.clone(), counters: counters.clone(), closed, syncer, pace: Pace::default() };
+        Context { stop: stop.clone(), counters: counters.clone(), work, syncer, pace: Pace::default() };
     let capture = std::thread::Builder::new()
         .name("capture".into())
         .spawn(move || capture(tap, &spool, &spools, context))?;

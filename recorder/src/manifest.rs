@@ -13,7 +13,10 @@ use crate::label::Codec;
 use crate::spool::Side;
 
 /// The version of the manifest that this crate writes.
-pub const VERSION: u32 = 1;
+///
+/// 2 added: streams, jitter, `dtmf`, `silenced`, the encoder's `library`, `silence_dbfs` and `channels`, `continues`. What version 1
+/// lacks reads as empty.
+pub const VERSION: u32 = 2;
 
 /// An archive's manifest. Times are UTC, RFC 3339; `…_ms` count milliseconds from the start of the audio.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,12 +55,18 @@ pub struct Manifest {
     pub gaps: Vec<Gap>,
     /// Every stretch in which recording was paused; silent in the audio.
     pub pauses: Vec<Span>,
+    /// Every stretch that was captured and is silent in the audio all the same, with its cause.
+    #[serde(default)]
+    pub silenced: Vec<Silenced>,
     /// The audio file.
     pub audio: Audio,
     /// The captured packets.
     pub packets: Packets,
     /// How the audio was encoded.
     pub encoder: Encoder,
+    /// The recording of the same call that this one goes on from: its file could not be written any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub continues: Option<Uuid>,
     /// Versions of the software that took part, by name.
     pub software: std::collections::BTreeMap<String, String>,
     /// What else a reader should know, in English.
@@ -73,12 +82,33 @@ pub struct Channel {
     pub role: Option<String>,
     /// The codecs that were negotiated, in the last version of the label.
     pub codecs: Vec<Codec>,
+    /// What was captured, all its streams together.
+    #[serde(flatten)]
+    pub counts: Counts,
+    /// What was captured, stream by stream.
+    #[serde(default)]
+    pub streams: Vec<Stream>,
+}
+
+/// What one sender of a side sent: one SSRC of one m-line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stream {
+    /// Index of the m-line, from 0.
+    pub stream: u8,
+    /// The sender's SSRC, as it reached the relay: eight hexadecimal digits.
+    pub ssrc: String,
+    /// When its first packet arrived.
+    pub from_ms: u64,
+    /// When its last packet arrived.
+    pub to_ms: u64,
+    /// Names of the codecs that it used, in the order of their first packets.
+    pub codecs: Vec<String>,
     /// What was captured.
     #[serde(flatten)]
     pub counts: Counts,
 }
 
-/// What was captured from one side.
+/// What was captured. Of a side, `jitter_us` is the largest of its streams.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     /// RTP packets.
@@ -97,8 +127,14 @@ pub struct Counts {
     pub undecoded: u64,
     /// Time-stamp jumps, each bridged by arrival time.
     pub jumps: u64,
-    /// Different senders (SSRC) on this side.
+    /// Different senders (SSRC) on this side; 1 of a stream.
     pub sources: u64,
+    /// Interarrival jitter at the end (RFC 3550, section 6.4.1), microseconds.
+    #[serde(default)]
+    pub jitter_us: u64,
+    /// DTMF events (RFC 4733). Which ones is not kept anywhere.
+    #[serde(default)]
+    pub dtmf: u64,
 }
 
 /// A stretch in which packets of one side are missing.
@@ -124,6 +160,33 @@ pub enum Cause {
     NetworkLoss,
     /// The relay forwarded them, but the recorder was too far behind to take them.
     TapOverflow,
+    /// The relay forwarded them, but the recorder's disk refused to be written.
+    Disk,
+    /// They were captured, but the file that held them is damaged.
+    Damage,
+}
+
+/// A stretch that was captured and is silent in the audio all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Silenced {
+    /// Whose voice.
+    pub side: Side,
+    /// Why.
+    pub cause: SilenceCause,
+    /// Where it starts.
+    pub from_ms: u64,
+    /// Where it ends.
+    pub to_ms: u64,
+}
+
+/// Why a stretch is silent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SilenceCause {
+    /// A DTMF event: neither it nor a tone beside it is kept.
+    Dtmf,
+    /// There is no decoder for the codec.
+    Undecoded,
 }
 
 /// A stretch of time.
@@ -172,10 +235,30 @@ pub struct Encoder {
     pub bitrate: u32,
     /// 0 to 10.
     pub complexity: u8,
-    /// Sample rate before encoding, Hz.
-    pub sample_rate: u32,
     /// Milliseconds per packet.
     pub frame_ms: u8,
+    /// The library, with its version.
+    #[serde(default)]
+    pub library: String,
+    /// The level (dBFS, RMS over a packet) below which a packet is written as silence.
+    #[serde(default)]
+    pub silence_dbfs: Option<i8>,
+    /// How left and right were encoded.
+    #[serde(default)]
+    pub channels: Vec<EncodedChannel>,
+}
+
+/// How one channel was encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EncodedChannel {
+    /// Sample rate before encoding, Hz; the highest, where it changed.
+    pub sample_rate: u32,
+    /// Packets (of 20 ms) that are the party's own Opus packets, as they arrived.
+    pub packed: u64,
+    /// Packets that were encoded here.
+    pub encoded: u64,
+    /// Packets that were written as silence.
+    pub silent: u64,
 }
 
 /// Why a manifest is not accepted.

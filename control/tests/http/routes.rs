@@ -269,8 +269,13 @@ fn a_recording_is_found_by_its_trip_and_read_when_archived() {
 pub fn manifest(recording: Uuid) -> Manifest {
     let codec = Codec { payload_type: 8, name: "PCMA".into(), clock_rate: 8_000, channels: 1 };
     let counts = Counts { packets: 50, bytes: 8_600, lost: 2, ..Counts::default() };
-    let channel =
-        |side, role: &str| Channel { side, role: Some(role.into()), codecs: vec![codec.clone()], counts };
+    let channel = |side, role: &str| Channel {
+        side,
+        role: Some(role.into()),
+        codecs: vec![codec.clone()],
+        counts,
+        streams: Vec::new(),
+    };
     let gap = |cause| Gap { side: Side::Caller, cause, from_ms: 0, to_ms: 40, packets: 2 };
     let hash = "0123456789abcdef".repeat(4);
     Manifest {
@@ -289,14 +294,18 @@ pub fn manifest(recording: Uuid) -> Manifest {
         duration_ms: 1_000,
         gaps: vec![gap(Cause::NetworkLoss), gap(Cause::TapOverflow)],
         pauses: vec![Span { from_ms: 500, to_ms: 600 }],
+        silenced: Vec::new(),
+        continues: None,
         audio: Audio { file: "audio.opus".into(), sha256: hash.clone(), bytes: 4, channels: 2 },
         packets: Packets { file: None, sha256: hash.clone(), count: 100, file_sha256: hash, bytes: 1 },
         encoder: Encoder {
             codec: "opus".into(),
             bitrate: 16_000,
             complexity: 5,
-            sample_rate: 16_000,
             frame_ms: 20,
+            library: String::new(),
+            silence_dbfs: None,
+            channels: Vec::new(),
         },
         software: [("recorder".to_owned(), "0.1.0".to_owned())].into(),
         notes: vec!["none".into()],

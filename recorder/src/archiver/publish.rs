@@ -127,6 +127,7 @@ fn describe(
         role: side.of(&label.roles).clone(),
         codecs: side.of(&label.legs).codecs.clone(),
         counts: *side.of(&rendered.counts),
+        streams: Vec::new(),
     };
     let own_reason = rendered.closed.is_some();
     Manifest {
@@ -146,6 +147,7 @@ fn describe(
         duration_ms: rendered.duration_ms,
         gaps: rendered.gaps,
         pauses: rendered.pauses,
+        silenced: Vec::new(),
         audio,
         packets: Packets {
             file: settings.keep_packets.then(|| PACKETS.into()),
@@ -158,9 +160,12 @@ fn describe(
             codec: "opus".into(),
             bitrate: settings.bitrate,
             complexity: settings.complexity,
-            sample_rate: RATE,
             frame_ms: u8::try_from(FRAME * 1000 / RATE as usize).unwrap_or(0),
+            library: encode::library().into(),
+            silence_dbfs: None,
+            channels: Vec::new(),
         },
+        continues: None,
         software: BTreeMap::from([
             ("bauta-recorder".into(), env!("CARGO_PKG_VERSION").into()),
             ("libopus".into(), encode::library().into()),

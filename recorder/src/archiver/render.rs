@@ -118,6 +118,7 @@ impl<W: Write> Renderer<'_, W> {
             EventKind::Gap { side, packets, since_ns, .. } => {
                 self.timeline.overflow(side, since_ns, event.at_ns, packets);
             }
+            EventKind::Stalled { .. } => self.out.notes.extend(event.note),
             EventKind::Continued => self.out.notes.push(match &event.note {
                 Some(note) => format!("the recorder was restarted in mid-call: {note}"),
                 None => "the recorder was restarted in mid-call".to_owned(),

@@ -1,6 +1,5 @@
 //! The capture thread's loop: attach, drain, write, commit, sync, sleep.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -8,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crossbeam::channel::Sender;
 use relay::tap::TapError;
 
-use super::{Append, Broken, Calls, Disk, Link, Ring, Syncer, Tap};
+use super::{Append, Broken, Calls, Disk, Link, Ring, Syncer, Tap, Work};
 use crate::metrics::{self, Metrics};
 
 /// How capture takes its time.
@@ -38,8 +37,8 @@ pub struct Context {
     pub stop: Arc<AtomicBool>,
     /// Counters.
     pub counters: Arc<Metrics>,
-    /// Where closed spools go: the archiver's queue.
-    pub closed: Sender<PathBuf>,
+    /// The archiver's queue.
+    pub work: Sender<Work>,
     /// Brings it all to the disk.
     pub syncer: Option<Syncer>,
     /// Its pace.
@@ -213,7 +212,7 @@ impl<D: Disk> State<'_, D> {
             if let Some(path) = self.disk.close(spool) {
                 metrics::add(&counters.waiting, 1);
                 // Fails only when the archiver is gone; the next start finds the spool.
-                let _ = self.context.closed.send(path);
+                let _ = self.context.work.send(Work::Closed(path));
             }
         }
         metrics::set(&counters.calls, self.calls.count() as u64);

@@ -217,8 +217,8 @@ fn recorder(folder: &Path, relay: &Shared, mood: Mood, seed: u64, counters: &Arc
     files.adopt(&spools).unwrap();
     let disk = MoodyDisk { files, mood, random: Random(seed), relay: relay.clone() };
     let tap = ScriptedTap { relay: relay.clone(), stop: stop.clone() };
-    let (closed, _queue) = unbounded();
-    let context = Context { stop, counters: counters.clone(), closed, syncer: None, pace: pace() };
+    let (work, _queue) = unbounded();
+    let context = Context { stop, counters: counters.clone(), work, syncer: None, pace: pace() };
     let run = pin!(run(tap, disk, Calls::recovered(&spools), context));
     run.poll(&mut std::task::Context::from_waker(Waker::noop())) == Poll::Ready(())
 }
@@ -379,8 +379,8 @@ fn when_the_relay_is_lost_its_calls_are_closed_and_say_so() {
     let relay = Rc::new(RefCell::new(relay));
     let dying = DyingTap(ScriptedTap { relay: relay.clone(), stop: Arc::default() });
     let stop = dying.0.stop.clone();
-    let (closed, queue) = unbounded();
-    let context = Context { stop, counters: Arc::default(), closed, syncer: None, pace: pace() };
+    let (work, queue) = unbounded();
+    let context = Context { stop, counters: Arc::default(), work, syncer: None, pace: pace() };
     let run = pin!(run(dying, SpoolFiles::new(folder.path(), false), Calls::default(), context));
     assert!(run.poll(&mut std::task::Context::from_waker(Waker::noop())).is_ready());
     assert_eq!(queue.len(), 3);
@@ -443,9 +443,9 @@ fn a_full_disk_stops_nothing_for_good() {
         let truth = script(&mut Random(5), &mut relay, 4, true);
         let stop = Arc::new(AtomicBool::new(false));
         let tap = ScriptedTap { relay: Rc::new(RefCell::new(relay)), stop: stop.clone() };
-        let (closed, _queue) = unbounded();
+        let (work, _queue) = unbounded();
         let counters = Arc::<Metrics>::default();
-        let context = Context { stop, counters: counters.clone(), closed, syncer: None, pace: pace() };
+        let context = Context { stop, counters: counters.clone(), work, syncer: None, pace: pace() };
         let disk = FullDisk { files: SpoolFiles::new(folder.path(), uring), filler, refused: 0 };
         runtime.block_on(run(tap, disk, Calls::default(), context));
         assert_eq!((counters.alarms.load(Relaxed), counters.alarm.load(Relaxed)), (1, 0));
@@ -519,8 +519,8 @@ fn io_uring_writes_the_same_spools() {
     let relay = Rc::new(RefCell::new(relay));
     let stop = Arc::new(AtomicBool::new(false));
     let tap = ScriptedTap { relay, stop: stop.clone() };
-    let (closed, queue) = unbounded();
-    let context = Context { stop, counters: Arc::default(), closed, syncer: None, pace: pace() };
+    let (work, queue) = unbounded();
+    let context = Context { stop, counters: Arc::default(), work, syncer: None, pace: pace() };
     runtime.block_on(run(tap, SpoolFiles::new(folder.path(), true), Calls::default(), context));
     assert_eq!(queue.len(), 300);
     let spooled = spooled(folder.path());

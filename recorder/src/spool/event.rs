@@ -56,6 +56,11 @@ pub enum EventKind {
         /// When the first of them arrived.
         since_ns: u64,
     },
+    /// The spool could not be written for a while; the note says why. Packets that the tap lost meanwhile were lost by it.
+    Stalled {
+        /// When it was first refused.
+        since_ns: u64,
+    },
     /// A restarted recorder goes on with this spool.
     Continued,
     /// The last event.
@@ -70,6 +75,7 @@ impl EventKind {
             Self::Pause => "pause",
             Self::Resume => "resume",
             Self::Gap { .. } => "gap",
+            Self::Stalled { .. } => "stalled",
             Self::Continued => "continued",
             Self::Close => "close",
         }
@@ -92,6 +98,9 @@ impl Event {
                 "BAUTA_LEG={}\nBAUTA_STREAM={stream}\nBAUTA_PACKETS={packets}\nBAUTA_SINCE_NS={since_ns}\n",
                 side.name()
             );
+        }
+        if let EventKind::Stalled { since_ns } = self.kind {
+            let _ = writeln!(text, "BAUTA_SINCE_NS={since_ns}");
         }
         if let Some(label) = &self.label {
             // JSON escapes line feeds, so a label is one line.
@@ -118,6 +127,7 @@ impl Event {
                 packets: number("BAUTA_PACKETS")?,
                 since_ns: number("BAUTA_SINCE_NS")?,
             },
+            "stalled" => EventKind::Stalled { since_ns: number("BAUTA_SINCE_NS")? },
             "continued" => EventKind::Continued,
             "close" => EventKind::Close,
             _ => return None,
