@@ -20,10 +20,12 @@ pub mod label;
 pub mod manifest;
 #[cfg(feature = "capture")]
 pub mod metrics;
+#[cfg(test)]
+mod random;
 pub mod rate;
 pub mod settings;
 pub mod spool;
-#[cfg(feature = "capture")]
+#[cfg(any(feature = "capture", test))]
 pub mod timeline;
 pub mod verify;
 

@@ -1,36 +1,39 @@
-//! Places decoded audio in time: what was said when, on one axis for both sides of a call.
+//! Places captured packets in time: what was said when, on one axis for both sides of a call.
 //!
-//! Pure: packets in the order in which they arrived go in, 20 ms frames of both sides come out. RTP time-stamps
-//! place the packets of one sender against each other, arrival times place senders against each other. The axis
-//! starts at the first packet of either side; what nobody filled is silence. Memory is bounded: a frame is
-//! settled once [`WINDOW`] has passed since, and what comes later than that is counted as late. Used by
-//! the archiver, on its thread, one timeline per call.
+//! Pure, and blind to codecs: packets in the order in which they arrived go in ([`Timeline::push`]), the same packets
+//! come out in the order of each sender, with their place ([`Timeline::settled`]). RTP time-stamps place the packets of
+//! one sender against each other, arrival times place senders against each other and against UTC. A packet is
+//! settled [`LOOK`] after it arrived, so that what came behind it tells whether it was early, late or the first of
+//! something new. What is placed is mixed by a [`Track`] per side, and may be given out [`WINDOW`] after it
+//! was said: what comes later than that is late. The unit is the tick of 48 kHz ([`TICKS`]); tick 0 is the arrival
+//! of the first packet of either side, though speech may stand a little before it.
+//! Used by the archiver, one timeline per pass over a spool.
 
-mod loss;
 mod sender;
+mod sequence;
 mod track;
 
-use std::time::Duration;
-
-use crate::manifest::{Cause, Gap, Span};
+use crate::manifest::{Cause, Counts};
+use crate::rate::TICKS;
 use crate::spool::Side;
 
 use sender::Sender;
-use track::Track;
+pub use sender::{Heard, MAX_HELD};
+pub use track::Track;
 
-/// Samples per second of the axis.
-pub const RATE: u32 = 8000;
-/// Samples of a frame: 20 ms.
-pub const FRAME: usize = 160;
-/// [`FRAME`] as a distance on the axis.
-const STEP: i64 = RATE as i64 / 50;
-/// How late audio may come and still be put in its place.
-pub const WINDOW: Duration = Duration::from_secs(10);
-/// Senders (SSRC) that are remembered per side; the one unheard for longest is forgotten.
+/// How long after its arrival a packet is settled, in ticks: 5 s.
+pub const LOOK: i64 = 5 * TICKS as i64;
+/// How long after it was said speech may be given out, in ticks: what arrives up to 10 s late still has its place.
+pub const WINDOW: i64 = 15 * TICKS as i64;
+/// How far speech may stand before the first packet's arrival, in ticks: that packet was slow by so much.
+pub const LEAD: i64 = 2 * TICKS as i64;
+/// Senders (SSRC) that are followed at once per side; the one unheard for longest is forgotten.
 const MAX_SENDERS: usize = 16;
+/// Senders that were forgotten and are listed one by one; the rest is counted together.
+const MAX_HEARD: usize = 240;
 
-/// What the timeline needs to know of an RTP packet (RFC 3550, section 5.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A packet, as the timeline needs to know it (RFC 3550, section 5.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Arrival {
     /// When it arrived, nanoseconds since 1970.
     pub at_ns: u64,
@@ -42,213 +45,351 @@ pub struct Arrival {
     pub sequence: u16,
     /// Its time-stamp.
     pub timestamp: u32,
-    /// Ticks per second of the time-stamp; not 0.
+    /// Ticks per second of the time-stamp.
     pub clock_rate: u32,
+    /// What it brings.
+    pub brings: Brings,
+    /// Its payload type.
+    pub payload_type: u8,
+    /// Its payload.
+    pub payload: Vec<u8>,
+    /// Its length with all headers, bytes.
+    pub bytes: usize,
 }
 
-/// One 20 ms frame of both sides.
+/// What a packet brings, as far as its place is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Frame {
-    /// Caller's samples, callee's samples.
-    pub sides: [[i16; FRAME]; 2],
-    /// How many of [`FRAME`] belong to the audio: less in the last frame only.
-    pub length: usize,
+pub enum Brings {
+    /// Speech of so many 48 kHz ticks.
+    Speech(i64),
+    /// Nothing that lasts: comfort noise, or what nobody can read.
+    Nothing,
+    /// A DTMF event of so many 48 kHz ticks so far (RFC 4733): its time-stamp is that of its beginning, however long it lasts.
+    Event(i64),
 }
 
-/// What became of a side's packets. Counts packets.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Missing by sequence number.
-    pub lost: u64,
-    /// Too late to be placed.
-    pub late: u64,
-    /// Came again.
-    pub duplicates: u64,
-    /// Came behind a higher sequence number, and were placed.
-    pub reordered: u64,
-    /// Time-stamp jumps bridged by arrival time.
-    pub jumps: u64,
-    /// Senders.
-    pub sources: u64,
+/// A packet in its place.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// Who sent it.
+    pub side: Side,
+    /// The packet.
+    pub packet: Arrival,
+    /// Where it begins.
+    pub place: i64,
+    /// Names its run of time-stamps among those of its side: never 0. Two runs may overlap, and sound together.
+    pub run: u8,
+    /// Whether speech is missing between this packet and the one that its sender sent before.
+    pub broken: bool,
+}
+
+/// A stretch in which packets of one side are missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Missing {
+    /// Whose.
+    pub side: Side,
+    /// Why.
+    pub cause: Cause,
+    /// Where it begins.
+    pub from: i64,
+    /// Where it ends.
+    pub to: i64,
+    /// How many packets.
+    pub packets: u64,
+}
+
+/// Packets that arrived at the relay and were not captured, by arrival.
+#[derive(Debug, Clone, Copy)]
+struct Uncaptured {
+    stream: u8,
+    cause: Cause,
+    from: i64,
+    to: i64,
+    /// How many of them no sequence number has told of yet; none: their number is not known.
+    left: Option<u64>,
+    /// Where they stand among the missing.
+    gap: usize,
 }
 
 /// The axis of one call.
 #[derive(Debug, Default)]
 pub struct Timeline {
     start_ns: Option<u64>,
-    /// Where the latest record stands, in samples.
+    /// Where the latest record stands.
     now: i64,
-    /// First sample not yet given out.
-    given: i64,
-    /// Where the audio ends, once it is known.
-    end: Option<i64>,
+    /// The first place that anything stands in.
+    first: Option<i64>,
+    /// Where the audio begins, once it does.
+    origin: Option<i64>,
+    /// Behind the last place that anything reached.
+    end: i64,
     lanes: [Lane; 2],
-    gaps: Vec<Gap>,
-    pauses: Vec<Span>,
-    paused_ns: Option<u64>,
+    missing: Vec<Missing>,
+    stalls: Vec<(i64, i64)>,
+    pauses: Vec<(i64, i64)>,
+    paused: Option<i64>,
+    finished: bool,
 }
 
 /// One side.
 #[derive(Debug, Default)]
 struct Lane {
     senders: Vec<Sender>,
-    track: Track,
-    tally: Tally,
+    /// Senders that had to make room.
+    gone: Vec<Heard>,
+    /// What senders beyond number were.
+    beyond: Counts,
+    uncaptured: Vec<Uncaptured>,
+    /// Runs of time-stamps so far.
+    runs: u64,
 }
 
 impl Timeline {
-    /// Tells that a packet comes that arrived at `at_ns`. To be called, and every [`Self::frame`] taken, before
-    /// [`Self::packet`]: it is what keeps memory bounded when a call was silent for long.
+    /// Tells that a record comes that is of the instant `at_ns`. To be called, and all that is [`Self::settled`] and all
+    /// up to the [`Self::horizon`] taken, before [`Self::push`]: it is what keeps memory bounded when a call was silent for long.
     pub fn advance(&mut self, at_ns: u64) {
         if self.start_ns.is_some() {
-            self.now = self.now.max(self.sample(at_ns));
+            self.now = self.now.max(self.tick(at_ns));
         }
     }
 
-    /// Takes a packet and its decoded samples at [`RATE`] (none: comfort noise, or not decodable).
-    pub fn packet(&mut self, side: Side, arrival: &Arrival, samples: &[i16]) {
-        self.start_ns.get_or_insert(arrival.at_ns);
-        self.advance(arrival.at_ns);
-        let at = self.sample(arrival.at_ns);
+    /// Takes the next packet.
+    pub fn push(&mut self, side: Side, packet: Arrival) {
+        self.start_ns.get_or_insert(packet.at_ns);
+        self.advance(packet.at_ns);
+        let at = self.tick(packet.at_ns);
         let lane = side.of_mut(&mut self.lanes);
-        let (index, gone) = lane.sender(arrival);
-        if let Some(mut gone) = gone {
-            gone.settle(&mut lane.tally, &mut lane.track);
-            Lane::tell(&mut lane.tally, &mut self.gaps, side, &mut gone, i64::MAX);
-        }
-        let Some(sender) = lane.senders.get_mut(index) else { return };
-        sender.take(arrival, at, samples, &mut lane.tally, &mut lane.track);
-        Lane::tell(&mut lane.tally, &mut self.gaps, side, sender, at - samples_of(WINDOW));
+        lane.sender(&packet).push(packet, at);
     }
 
-    /// The tap lost `packets` of a side that arrived from `from_ns` to `to_ns`.
-    pub fn overflow(&mut self, side: Side, from_ns: u64, to_ns: u64, packets: u64) {
-        let (from, to) = (self.sample(from_ns), self.sample(to_ns));
-        push(&mut self.gaps, side, Cause::TapOverflow, from, to, packets);
+    /// The next packet that is settled, in its place. None: nothing more before time goes on.
+    pub fn settled(&mut self) -> Option<Settled> {
+        let until = if self.finished { i64::MAX } else { self.now - LOOK };
+        for side in Side::BOTH {
+            let lane = side.of_mut(&mut self.lanes);
+            let due = lane.senders.iter().position(|s| s.due(until));
+            let Some(sender) = due.and_then(|i| lane.senders.get_mut(i)) else { continue };
+            let Some(placed) = sender.settle(&mut lane.runs) else { continue };
+            if let Some(lost) = placed.lost {
+                missed(&mut self.missing, &mut lane.uncaptured, side, placed.packet.stream, &lost);
+            }
+            // A run of time-stamps that is first heard late stands before the axis: no speech is given a place there.
+            let place = placed.place.max(-LEAD);
+            self.first = Some(self.first.unwrap_or(place).min(place));
+            if let Brings::Speech(length) = placed.packet.brings {
+                self.end = self.end.max(place + length);
+            }
+            self.end = self.end.max(place);
+            return Some(Settled {
+                side,
+                packet: placed.packet,
+                place,
+                run: placed.run,
+                broken: placed.broken,
+            });
+        }
+        None
+    }
+
+    /// Speech before this place is settled and may be given out.
+    pub const fn horizon(&self) -> i64 {
+        if self.finished { self.end } else { self.now - WINDOW }
+    }
+
+    /// Where the audio begins: to be asked for once the [`Self::horizon`] has passed [`LEAD`], or all is settled; it
+    /// stays there from then on.
+    pub fn origin(&mut self) -> i64 {
+        *self.origin.get_or_insert(self.first.unwrap_or(0).min(0))
+    }
+
+    /// Packets of a side, all that arrived from `from_ns` to `to_ns`, were not captured: so many, as far as is known.
+    pub fn uncaptured(
+        &mut self,
+        side: Side,
+        stream: u8,
+        cause: Cause,
+        (from_ns, to_ns): (u64, u64),
+        packets: Option<u64>,
+    ) {
+        let (from, to) = (self.tick(from_ns), self.tick(to_ns));
+        let lane = side.of_mut(&mut self.lanes);
+        // What arrived before all that is still to be settled will not be asked for.
+        lane.uncaptured.retain(|u| u.to >= self.now - 2 * WINDOW);
+        lane.uncaptured.push(Uncaptured { stream, cause, from, to, left: packets, gap: self.missing.len() });
+        self.missing.push(Missing { side, cause, from, to, packets: packets.unwrap_or(0) });
+    }
+
+    /// The disk refused from `from_ns` to `to_ns`: what the tap lost in that time was lost by it.
+    pub fn stalled(&mut self, from_ns: u64, to_ns: u64) {
+        let (from, to) = (self.tick(from_ns), self.tick(to_ns));
+        self.stalls.push((from, to));
     }
 
     /// Recording was paused.
     pub fn pause(&mut self, at_ns: u64) {
-        self.paused_ns.get_or_insert(at_ns);
+        let at = self.tick(at_ns);
+        self.paused.get_or_insert(at);
     }
 
     /// Recording goes on: what was not tapped in between is no loss.
     pub fn resume(&mut self, at_ns: u64) {
-        if let Some(from) = self.paused_ns.take() {
-            let (from_ms, to_ms) = (milliseconds(self.sample(from)), milliseconds(self.sample(at_ns)));
-            self.pauses.push(Span { from_ms, to_ms });
+        if let Some(from) = self.paused.take() {
+            self.pauses.push((from, self.tick(at_ns)));
         }
         self.lanes.iter_mut().flat_map(|l| &mut l.senders).for_each(Sender::resumed);
     }
 
-    /// The next frame, once it is settled.
-    pub fn frame(&mut self) -> Option<Frame> {
-        let length = match self.end {
-            Some(end) => (end - self.given).min(STEP),
-            None if self.given + STEP <= self.now - samples_of(WINDOW) => STEP,
-            None => 0,
-        };
-        let length = usize::try_from(length).ok().filter(|n| *n > 0)?;
-        let mut frame = Frame { sides: [[0; FRAME]; 2], length };
-        for (lane, out) in self.lanes.iter_mut().zip(&mut frame.sides) {
-            lane.track.give(out);
-        }
-        self.given += STEP;
-        Some(frame)
-    }
-
-    /// No packet will come any more: everything is settled, [`Self::frame`] gives the rest.
+    /// No packet will come any more: everything is settled. The audio lasts until the instant `at_ns` at least.
     pub fn finish(&mut self, at_ns: u64) {
-        if self.paused_ns.is_some() {
+        if self.paused.is_some() {
             self.resume(at_ns);
         }
-        for (side, lane) in Side::BOTH.into_iter().zip(&mut self.lanes) {
-            for sender in &mut lane.senders {
-                sender.settle(&mut lane.tally, &mut lane.track);
-                Lane::tell(&mut lane.tally, &mut self.gaps, side, sender, i64::MAX);
+        self.finished = true;
+        if self.start_ns.is_some() {
+            self.end = self.end.max(self.tick(at_ns));
+        }
+    }
+
+    /// When the audio begins, nanoseconds since 1970; None: nothing was captured.
+    pub fn start_ns(&mut self) -> Option<u64> {
+        let origin = self.origin();
+        let lead = u64::try_from(-origin * NS_PER_MS / TICKS_PER_MS).unwrap_or(0);
+        self.start_ns.map(|ns| ns.saturating_sub(lead))
+    }
+
+    /// Length of the audio in ticks, after [`Self::finish`] and once all is settled.
+    pub fn length(&mut self) -> u64 {
+        let origin = self.origin();
+        u64::try_from(self.end - origin).unwrap_or(0)
+    }
+
+    /// Milliseconds from the beginning of the audio to a place.
+    pub fn milliseconds(&mut self, place: i64) -> u64 {
+        u64::try_from((place - self.origin()) / TICKS_PER_MS).unwrap_or(0)
+    }
+
+    /// What a side's senders were: in the order in which they were first heard, and all together.
+    pub fn heard(&self, side: Side) -> (Vec<Heard>, Counts) {
+        let lane = side.of(&self.lanes);
+        let mut heard: Vec<Heard> =
+            lane.senders.iter().map(|s| s.heard().clone()).chain(lane.gone.iter().cloned()).collect();
+        heard.sort_by_key(|h| h.first);
+        let all = heard.iter().fold(lane.beyond, |all, h| together(all, &h.counts));
+        (heard, all)
+    }
+
+    /// Every stretch in which packets are missing, in time's order; whole once all is settled.
+    pub fn missing(&self) -> Vec<Missing> {
+        let mut missing: Vec<Missing> = Vec::new();
+        let mut sorted = self.missing.clone();
+        for gap in &mut sorted {
+            let stalled = |(from, to): &(i64, i64)| gap.from <= *to && gap.to >= *from;
+            if gap.cause == Cause::TapOverflow && self.stalls.iter().any(stalled) {
+                gap.cause = Cause::Disk;
             }
         }
-        self.gaps.sort_by_key(|g| (g.from_ms, g.to_ms));
-        // Nothing can be taken back: the audio never ends before what was given out.
-        self.end = Some(self.lanes.iter().map(|l| l.track.end()).max().unwrap_or(0).max(self.given));
-    }
-
-    /// When the axis starts: arrival of the first packet, nanoseconds since 1970.
-    pub const fn start_ns(&self) -> Option<u64> {
-        self.start_ns
-    }
-
-    /// Length of the audio in samples, after [`Self::finish`].
-    pub fn length(&self) -> u64 {
-        u64::try_from(self.end.unwrap_or(0)).unwrap_or(0)
-    }
-
-    /// What became of a side's packets; whole after [`Self::finish`].
-    pub fn tally(&self, side: Side) -> Tally {
-        side.of(&self.lanes).tally
-    }
-
-    /// Every stretch in which packets are missing, in time's order after [`Self::finish`].
-    pub fn gaps(&self) -> &[Gap] {
-        &self.gaps
+        sorted.sort_by_key(|g| (g.side as u8, g.cause as u8, g.from, g.to));
+        for gap in sorted.into_iter().filter(|g| g.packets > 0 || g.cause != Cause::Damage) {
+            match missing
+                .last_mut()
+                .filter(|l| (l.side, l.cause) == (gap.side, gap.cause) && l.to >= gap.from)
+            {
+                Some(last) => (last.to, last.packets) = (last.to.max(gap.to), last.packets + gap.packets),
+                None => missing.push(gap),
+            }
+        }
+        missing.sort_by_key(|g| (g.from, g.to, g.side as u8));
+        missing
     }
 
     /// Every stretch in which recording was paused.
-    pub fn pauses(&self) -> &[Span] {
+    pub fn pauses(&self) -> &[(i64, i64)] {
         &self.pauses
     }
 
-    /// Where the instant `at_ns` stands on the axis.
-    fn sample(&self, at_ns: u64) -> i64 {
+    /// Where the instant `at_ns` stands.
+    fn tick(&self, at_ns: u64) -> i64 {
         let start = i128::from(self.start_ns.unwrap_or(at_ns));
-        let samples = (i128::from(at_ns) - start) * i128::from(RATE) / 1_000_000_000;
-        i64::try_from(samples).unwrap_or(i64::MAX / 4)
+        let ticks = (i128::from(at_ns) - start) * i128::from(TICKS) / 1_000_000_000;
+        i64::try_from(ticks).unwrap_or(i64::MAX / 4)
     }
 }
+
+const TICKS_PER_MS: i64 = TICKS as i64 / 1000;
+const NS_PER_MS: i64 = 1_000_000;
 
 impl Lane {
-    /// The sender of a packet, made when it is new; with it the one that had to make room.
-    fn sender(&mut self, arrival: &Arrival) -> (usize, Option<Sender>) {
-        let known = |s: &Sender| (s.stream, s.ssrc) == (arrival.stream, arrival.ssrc);
-        if let Some(index) = self.senders.iter().position(known) {
-            return (index, None);
+    /// The sender of a packet, made when it is new.
+    fn sender(&mut self, packet: &Arrival) -> &mut Sender {
+        let known = |s: &Sender| s.is(packet.stream, packet.ssrc);
+        if !self.senders.iter().any(known) {
+            if self.senders.len() >= MAX_SENDERS {
+                self.forget();
+            }
+            self.senders.insert(0, Sender::new(packet));
         }
-        self.tally.sources += 1;
-        let number = u8::try_from(self.tally.sources % 255).unwrap_or(0) + 1;
-        let full = self.senders.len() >= MAX_SENDERS;
-        let oldest = self.senders.iter().enumerate().min_by_key(|(_, s)| s.heard()).map(|(i, _)| i);
-        let gone = oldest.filter(|_| full).map(|i| self.senders.swap_remove(i));
-        self.senders.push(Sender::new(arrival, number));
-        (self.senders.len() - 1, gone)
+        let index = self.senders.iter().position(known).unwrap_or(0);
+        &mut self.senders[index]
     }
 
-    /// Tells the losses of `sender` that belong before the sample `before`.
-    fn tell(tally: &mut Tally, gaps: &mut Vec<Gap>, side: Side, sender: &mut Sender, before: i64) {
-        for gap in sender.losses.settled(before) {
-            tally.lost += gap.packets;
-            push(gaps, side, Cause::NetworkLoss, gap.from, gap.to, gap.packets);
+    /// Makes room: what the sender unheard for longest had not settled is counted as late.
+    fn forget(&mut self) {
+        let oldest = self.senders.iter().enumerate().min_by_key(|(_, s)| s.last_at()).map(|(i, _)| i);
+        let Some(index) = oldest else { return };
+        let heard = self.senders.swap_remove(index).forgotten();
+        if self.gone.len() < MAX_HEARD {
+            self.gone.push(heard);
+        } else {
+            self.beyond = together(self.beyond, &heard.counts);
         }
-    }
-}
-
-/// Adds a gap, or lengthens the last one when this one goes on where it ended.
-fn push(gaps: &mut Vec<Gap>, side: Side, cause: Cause, from: i64, to: i64, packets: u64) {
-    let gap = Gap { side, cause, from_ms: milliseconds(from), to_ms: milliseconds(to), packets };
-    match gaps.iter_mut().rev().take(4).find(|g| g.side == side && g.cause == cause) {
-        Some(last) if last.to_ms == gap.from_ms => {
-            last.to_ms = gap.to_ms;
-            last.packets += packets;
-        }
-        _ => gaps.push(gap),
     }
 }
 
-fn samples_of(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 8000) * i64::from(RATE) / 1000
+/// The counts of two senders of a side as one.
+fn together(a: Counts, b: &Counts) -> Counts {
+    Counts {
+        packets: a.packets + b.packets,
+        bytes: a.bytes + b.bytes,
+        lost: a.lost + b.lost,
+        late: a.late + b.late,
+        duplicates: a.duplicates + b.duplicates,
+        reordered: a.reordered + b.reordered,
+        undecoded: a.undecoded + b.undecoded,
+        jumps: a.jumps + b.jumps,
+        sources: a.sources + b.sources,
+        jitter_us: a.jitter_us.max(b.jitter_us),
+        dtmf: a.dtmf + b.dtmf,
+    }
 }
 
-fn milliseconds(samples: i64) -> u64 {
-    u64::try_from(samples * 1000 / i64::from(RATE)).unwrap_or(0)
+/// Notes what sequence numbers say is missing, but for what is known to have arrived.
+fn missed(
+    missing: &mut Vec<Missing>,
+    uncaptured: &mut [Uncaptured],
+    side: Side,
+    stream: u8,
+    lost: &sender::Lost,
+) {
+    let mut packets = lost.packets;
+    for known in
+        uncaptured.iter_mut().filter(|u| u.stream == stream && u.from <= lost.heard.1 && u.to >= lost.heard.0)
+    {
+        match &mut known.left {
+            Some(left) => {
+                let told = packets.min(*left);
+                (packets, *left) = (packets - told, *left - told);
+            }
+            None => {
+                if let Some(gap) = missing.get_mut(known.gap) {
+                    gap.packets += packets;
+                }
+                packets = 0;
+            }
+        }
+    }
+    if packets > 0 {
+        missing.push(Missing { side, cause: Cause::NetworkLoss, from: lost.from, to: lost.to, packets });
+    }
 }
 
 #[cfg(test)]

@@ -1,263 +1,384 @@
 //! One sender (SSRC) of a side: from its time-stamps to places on the axis.
 //!
-//! A sender's time-stamps place its packets against each other exactly; where the whole stands is anchored by
-//! arrival. The two can disagree: a packet was delayed, or the sender's time-stamps jumped (transfer, hold).
-//! A time-stamp that does not follow from the sequence number is a jump and re-anchored at once. One that
-//! does, but is far from its arrival, is kept in [doubt](Sender::doubt) until the packets behind it tell: after
-//! a stall they catch up with the old anchor, after a jump they do not. Slow drift between the sender's
-//! clock and the relay's is followed one sample per packet, which is not heard.
+//! A sender's time-stamps place its packets against each other exactly. Where the whole stands is told by arrival: no
+//! packet arrives before it was said, so the least delay among the packets of some seconds is the network's, and
+//! what a packet took longer is jitter. That difference between arrival and time-stamp, the offset, holds for a run of
+//! time-stamps. Within a run it follows the sender's clock, which goes a little faster or slower than the relay's,
+//! by single samples that are not heard. A run ends where time-stamps and arrival part for good: the sender stopped its
+//! clock on hold, or began anew. Packets are [settled](Sender::settle) some seconds after they arrived, so a stall, after
+//! which packets catch up, is told from a jump, after which they do not.
 
-use super::loss::{Losses, Order};
-use super::track::Track;
-use super::{Arrival, RATE, Tally};
+use std::collections::{BTreeMap, VecDeque};
 
-/// Samples by which time-stamp and arrival may disagree: 200 ms.
-const BOUND: i64 = RATE as i64 / 5;
-/// Samples of arrival after which a doubt is a jump: 1 s.
-const DOUBT: i64 = RATE as i64;
-/// Packets that wait in doubt at most.
-const MAX_DOUBT: usize = 500;
-/// Samples of arrival over which the least delay is taken: 5 s.
-const DRIFT_BLOCK: i64 = 5 * RATE as i64;
-/// Samples of drift that are let be: 2 ms.
-const DRIFT_BOUND: i64 = RATE as i64 / 500;
+use super::sequence::{Number, Order, Sequence};
+use super::{Arrival, Brings, LOOK};
+use crate::manifest::Counts;
+use crate::rate::TICKS;
 
-/// One sender.
-#[derive(Debug)]
-pub struct Sender {
+/// Ticks by which time-stamp and arrival may part in a run: 100 ms.
+const BOUND: i64 = TICKS as i64 / 10;
+/// Ticks of one correction: a sample of 8 kHz.
+const SLIP: i64 = 6;
+/// Between corrections towards later, in ticks: so a clock is followed that is slow by 500 millionths.
+const SLOW: i64 = SLIP * 2000;
+/// From one look at the least delay to the next, in ticks: 250 ms.
+const EVERY: i64 = TICKS as i64 / 4;
+/// Ticks of drift that are let be: 1 ms.
+const LET_BE: i64 = TICKS as i64 / 1000;
+/// Packets that wait to be settled at most: a sender that sends more than its time allows is settled sooner.
+pub const MAX_HELD: usize = 5000;
+
+/// What one sender was.
+#[derive(Debug, Clone)]
+pub struct Heard {
     /// Index of its stream.
     pub stream: u8,
     /// Its SSRC.
     pub ssrc: u32,
-    /// Its sequence numbers.
-    pub losses: Losses,
-    /// Its number in the track.
-    number: u8,
-    clock_rate: u32,
-    /// Time-stamp of the newest packet, with the wraps counted in.
-    newest: i64,
-    /// Ticks from one packet to the next, once two neighbours were seen.
-    ticks: Option<i64>,
-    /// The time-stamp and the sample that stand for the same instant; none before the first packet.
-    anchor: Option<(i64, i64)>,
-    /// Arrival of the newest packet.
-    heard: i64,
-    /// Behind the newest packet's audio.
-    end: i64,
-    doubt: Vec<Waiting>,
-    drift: Drift,
+    /// When its first packet arrived.
+    pub first: i64,
+    /// When its last packet arrived.
+    pub last: i64,
+    /// Its payload types in the order of their first packets.
+    pub payload_types: Vec<u8>,
+    /// What was captured of it.
+    pub counts: Counts,
 }
 
-/// A packet whose place is in doubt.
+/// Packets that are missing by sequence number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lost {
+    /// Behind the speech before them.
+    pub from: i64,
+    /// Where the speech behind them begins.
+    pub to: i64,
+    /// When the packets before and behind them arrived.
+    pub heard: (i64, i64),
+    /// How many.
+    pub packets: u64,
+}
+
+/// A packet in its place.
 #[derive(Debug)]
-struct Waiting {
-    ticks: i64,
+pub struct Placed {
+    /// The packet.
+    pub packet: Arrival,
+    /// Its place.
+    pub place: i64,
+    /// Its run's name.
+    pub run: u8,
+    /// What is missing before it.
+    pub lost: Option<Lost>,
+    /// Whether it does not go on where its sender's last speech ended.
+    pub broken: bool,
+}
+
+/// One sender.
+#[derive(Debug)]
+pub struct Sender {
+    sequence: Sequence,
+    /// Packets that are not settled, by number.
+    held: BTreeMap<Number, Held>,
+    /// When each of them arrived: the first is settled when the oldest of these is old enough.
+    due: VecDeque<i64>,
+    clock: Clock,
+    run: Option<Run>,
+    /// The packet settled last: arrival, time-stamp, and behind its speech in time-stamps and on the axis.
+    last: Option<Last>,
+    /// The tap was paused before the next packet.
+    resumed: bool,
+    jitter: Jitter,
+    heard: Heard,
+}
+
+#[derive(Debug)]
+struct Held {
+    packet: Arrival,
+    /// When it arrived.
     at: i64,
-    samples: Vec<i16>,
+    /// Its time-stamp in ticks.
+    stamp: i64,
+    /// Its time-stamps have nothing to do with those before.
+    anew: bool,
+    /// Packets before it were not tapped, or belong to another numbering.
+    whole: bool,
 }
 
-/// The least delay of the packets of the last seconds, and what is to be corrected.
-#[derive(Debug, Default)]
-struct Drift {
-    since: Option<i64>,
-    least: i64,
-    left: i64,
-    /// Least delay of the first block: what later ones are measured against. (The first packet, which set the
-    /// anchor, may have been slower than the rest: that is jitter and no drift.)
-    base: Option<i64>,
-}
-
-impl Sender {
-    /// The sender of `arrival`, which is its first packet.
-    pub fn new(arrival: &Arrival, number: u8) -> Self {
-        Self {
-            stream: arrival.stream,
-            ssrc: arrival.ssrc,
-            losses: Losses::default(),
-            number,
-            clock_rate: arrival.clock_rate.max(1),
-            newest: i64::from(arrival.timestamp),
-            ticks: None,
-            anchor: None,
-            heard: 0,
-            end: 0,
-            doubt: Vec::new(),
-            drift: Drift::default(),
+impl Held {
+    /// How long after its time-stamp it came. Says nothing of the network for what keeps the time-stamp of its beginning.
+    const fn delay(&self) -> Option<i64> {
+        match self.packet.brings {
+            Brings::Event(_) => None,
+            _ => Some(self.at - self.stamp),
         }
     }
 
-    /// When it was last heard, in samples of the axis.
-    pub const fn heard(&self) -> i64 {
-        self.heard
+    const fn length(&self) -> i64 {
+        match self.packet.brings {
+            Brings::Speech(length) => length,
+            _ => 0,
+        }
+    }
+}
+
+/// Time-stamps that belong together.
+#[derive(Debug)]
+struct Run {
+    name: u8,
+    /// From time-stamp to place.
+    offset: i64,
+    /// The least delay seen ahead.
+    least: i64,
+    /// When that was looked at.
+    looked: i64,
+    /// When the offset was last moved to later.
+    moved: i64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Last {
+    at: i64,
+    stamp_end: i64,
+    place_end: i64,
+    delay: i64,
+}
+
+/// Time-stamps with the wraps counted in, as ticks.
+#[derive(Debug)]
+struct Clock {
+    rate: u32,
+    /// Time-stamp of the newest packet.
+    newest: i64,
+}
+
+impl Clock {
+    /// The time-stamp as ticks; `ahead`: it is the newest now.
+    fn stamp(&mut self, timestamp: u32, ahead: bool) -> i64 {
+        let low = u32::try_from(self.newest.rem_euclid(1 << 32)).unwrap_or(0);
+        let full = self.newest + i64::from(timestamp.wrapping_sub(low).cast_signed());
+        if ahead {
+            self.newest = full;
+        }
+        i64::try_from(i128::from(full) * i128::from(TICKS) / i128::from(self.rate)).unwrap_or(0)
+    }
+}
+
+/// Interarrival jitter (RFC 3550, section 6.4.1), in sixteenths of a tick.
+#[derive(Debug, Default)]
+struct Jitter {
+    before: Option<i64>,
+    sixteenths: i64,
+}
+
+impl Jitter {
+    fn packet(&mut self, delay: i64) {
+        if let Some(before) = self.before.replace(delay) {
+            self.sixteenths += (delay - before).abs() - (self.sixteenths + 8) / 16;
+        }
+    }
+
+    fn microseconds(&self) -> u64 {
+        u64::try_from(self.sixteenths / 16 * 1_000_000 / i64::from(TICKS)).unwrap_or(0)
+    }
+}
+
+impl Sender {
+    /// The sender of `packet`, which is its first.
+    pub fn new(packet: &Arrival) -> Self {
+        Self {
+            sequence: Sequence::default(),
+            held: BTreeMap::new(),
+            due: VecDeque::new(),
+            clock: Clock { rate: packet.clock_rate.max(1), newest: i64::from(packet.timestamp) },
+            run: None,
+            last: None,
+            resumed: false,
+            jitter: Jitter::default(),
+            heard: Heard {
+                stream: packet.stream,
+                ssrc: packet.ssrc,
+                first: i64::MAX,
+                last: 0,
+                payload_types: Vec::new(),
+                counts: Counts { sources: 1, ..Counts::default() },
+            },
+        }
+    }
+
+    /// Whether it is the sender of that stream and SSRC.
+    pub const fn is(&self, stream: u8, ssrc: u32) -> bool {
+        self.heard.stream == stream && self.heard.ssrc == ssrc
+    }
+
+    /// When it was last heard.
+    pub const fn last_at(&self) -> i64 {
+        self.heard.last
     }
 
     /// After a pause of the tap: what is missing since is no loss.
     pub fn resumed(&mut self) {
-        self.losses.restart();
-        self.ticks = None;
+        self.resumed = true;
     }
 
-    /// Takes its next packet, which arrived at the sample `at`.
-    pub fn take(
-        &mut self,
-        arrival: &Arrival,
-        at: i64,
-        samples: &[i16],
-        tally: &mut Tally,
-        track: &mut Track,
-    ) {
-        let order = self.losses.order(arrival.sequence);
-        let newest = u32::try_from(self.newest.rem_euclid(1 << 32)).unwrap_or(0);
-        let step = i64::from(arrival.timestamp.wrapping_sub(newest).cast_signed());
-        let ticks = self.newest + step;
-        match order {
-            Order::Duplicate => {
-                tally.duplicates += 1;
-                return;
-            }
+    /// What it was so far.
+    pub fn heard(&self) -> Heard {
+        let mut heard = self.heard.clone();
+        heard.counts.jitter_us = self.jitter.microseconds();
+        heard
+    }
+
+    /// What it was, when it has to make room: what it had not settled came too late.
+    pub fn forgotten(mut self) -> Heard {
+        self.heard.counts.late += self.held.len() as u64;
+        self.heard()
+    }
+
+    /// Takes its next packet, which arrived at `at`.
+    pub fn push(&mut self, packet: Arrival, at: i64) {
+        let heard = &mut self.heard;
+        (heard.first, heard.last) = (heard.first.min(at), heard.last.max(at));
+        heard.counts.packets += 1;
+        heard.counts.bytes += packet.bytes as u64;
+        if !heard.payload_types.contains(&packet.payload_type) {
+            heard.payload_types.push(packet.payload_type);
+        }
+        let order = self.sequence.order(packet.sequence);
+        let (number, first, ahead) = match order {
+            Order::First(number) => (number, true, true),
+            Order::Ahead(number) => (number, false, true),
+            Order::Behind(number) => (number, false, false),
             Order::Late => {
-                tally.late += 1;
+                heard.counts.late += 1;
                 return;
             }
-            Order::Filled => {
-                tally.reordered += 1;
-                let packet = Waiting { ticks, at, samples: samples.to_vec() };
-                if self.doubt.is_empty() {
-                    self.write(&packet, tally, track);
-                } else {
-                    self.doubt.push(packet);
-                }
+            Order::Duplicate => {
+                heard.counts.duplicates += 1;
                 return;
             }
-            Order::First | Order::Ahead(_) => {}
-        }
-        (self.newest, self.heard) = (ticks, at);
-        self.anchored(arrival, order, step, at, tally, track);
-        if let Order::Ahead(missing @ 2..) = order {
-            let place = self.place(ticks);
-            self.losses.lost(missing, self.end.min(place), place);
-        }
-        let packet = Waiting { ticks, at, samples: samples.to_vec() };
-        self.end = self.place(ticks) + i64::try_from(samples.len()).unwrap_or(0);
-        if self.doubt.is_empty() && self.off(&packet).abs() <= BOUND {
-            let later = self.follow_drift(&packet);
-            self.write(&packet, tally, track);
-            // A correction by one sample leaves one place empty before the packet.
-            if let Some(first) = packet.samples.first().filter(|_| later) {
-                track.write(self.place(ticks) - 1, self.number, &[*first]);
-            }
-        } else {
-            self.doubted(packet, tally, track);
-        }
-    }
-
-    /// Writes what is still in doubt: no more packets will come to tell.
-    pub fn settle(&mut self, tally: &mut Tally, track: &mut Track) {
-        if !self.doubt.is_empty() {
-            self.jumped(tally, track);
-        }
-    }
-
-    /// Sets the anchor where a packet begins something new.
-    fn anchored(
-        &mut self,
-        arrival: &Arrival,
-        order: Order,
-        step: i64,
-        at: i64,
-        tally: &mut Tally,
-        track: &mut Track,
-    ) {
-        let follows = match order {
-            Order::Ahead(n) => self.ticks.is_some_and(|t| t * n == step),
-            _ => false,
         };
-        if order == Order::Ahead(1) {
-            let longest = i64::from(self.clock_rate) / 5;
-            self.ticks = Some(step).filter(|s| (1..=longest).contains(s)).or(self.ticks);
+        if self.held.contains_key(&number) {
+            heard.counts.duplicates += 1;
+            return;
         }
-        let off = self.anchor.map(|_| self.place(self.newest) - at);
-        let rate_changed = self.clock_rate != arrival.clock_rate.max(1);
-        match off {
-            Some(off) if rate_changed || (!follows && off.abs() > BOUND) => {
-                self.settle(tally, track);
-                tally.jumps += 1;
+        heard.counts.reordered += u64::from(!ahead);
+        let rate = packet.clock_rate.max(1);
+        let anew = ahead && rate != self.clock.rate;
+        if anew {
+            self.clock = Clock { rate, newest: i64::from(packet.timestamp) };
+        }
+        let stamp = self.clock.stamp(packet.timestamp, ahead);
+        let whole = first || (ahead && std::mem::take(&mut self.resumed));
+        let held = Held { packet, at, stamp, anew, whole };
+        if let Some(delay) = held.delay() {
+            if anew || first {
+                self.jitter.before = None;
             }
-            Some(_) => return,
-            None => {}
+            self.jitter.packet(delay);
         }
-        self.clock_rate = arrival.clock_rate.max(1);
-        self.anchor = Some((self.newest, at));
-        self.drift = Drift::default();
+        self.held.insert(number, held);
+        self.due.push_back(at);
     }
 
-    /// Where a time-stamp stands.
-    fn place(&self, ticks: i64) -> i64 {
-        let (from, at) = self.anchor.unwrap_or((ticks, 0));
-        at + (ticks - from) * i64::from(RATE) / i64::from(self.clock_rate)
+    /// Whether a packet is to be settled: one arrived at `until` or before, or too many wait.
+    pub fn due(&self, until: i64) -> bool {
+        self.due.front().is_some_and(|at| *at <= until) || self.held.len() > MAX_HELD
     }
 
-    /// By how much a packet's place is ahead of its arrival.
-    fn off(&self, packet: &Waiting) -> i64 {
-        self.place(packet.ticks) - packet.at
-    }
-
-    /// Keeps a packet until it is clear whether it was delayed or the sender jumped.
-    fn doubted(&mut self, packet: Waiting, tally: &mut Tally, track: &mut Track) {
-        let caught_up = self.off(&packet).abs() <= BOUND / 2;
-        let waited = self.doubt.first().is_some_and(|first| packet.at - first.at > DOUBT);
-        self.doubt.push(packet);
-        if caught_up {
-            for packet in std::mem::take(&mut self.doubt) {
-                self.write(&packet, tally, track);
+    /// Settles the packet with the lowest number. `runs` counts the runs of its side.
+    pub fn settle(&mut self, runs: &mut u64) -> Option<Placed> {
+        let (number, held) = self.held.pop_first()?;
+        self.due.pop_front();
+        let packets = self.sequence.settle(number, held.whole);
+        self.heard.counts.lost += packets;
+        let delay = held.delay();
+        let goes_on = self.last.is_some_and(|l| l.stamp_end == held.stamp) && packets == 0 && !held.anew;
+        let jumped = self.run.as_ref().is_some_and(|run| self.jumped(&held, run));
+        let mut run = match self.run.take() {
+            Some(run) if !jumped => run,
+            before => {
+                self.heard.counts.jumps += u64::from(before.is_some());
+                *runs += 1;
+                let least = self.least(&held);
+                let name = u8::try_from(*runs % 255).unwrap_or(0) + 1;
+                Run { name, offset: least, least, looked: held.at, moved: held.at }
             }
-        } else if waited || self.doubt.len() >= MAX_DOUBT {
-            self.jumped(tally, track);
+        };
+        if delay.is_some() {
+            self.follow(&mut run, &held, goes_on);
         }
-    }
-
-    /// What is in doubt is a jump: anchored anew where its first packet arrived.
-    fn jumped(&mut self, tally: &mut Tally, track: &mut Track) {
-        let waiting = std::mem::take(&mut self.doubt);
-        if let Some(first) = waiting.first() {
-            self.anchor = Some((first.ticks, first.at));
-            self.drift = Drift::default();
-            tally.jumps += 1;
-        }
-        for packet in waiting {
-            self.write(&packet, tally, track);
-        }
-    }
-
-    fn write(&self, packet: &Waiting, tally: &mut Tally, track: &mut Track) {
-        let place = self.place(packet.ticks);
-        track.reach(place);
-        if !track.write(place, self.number, &packet.samples) {
-            tally.late += 1;
-        }
-    }
-
-    /// Measures how far the sender's clock has gone from the relay's, and corrects it by one sample; true when
-    /// the packet moved to later.
-    fn follow_drift(&mut self, packet: &Waiting) -> bool {
-        let delay = -self.off(packet);
-        if let Some((_, at)) = self.anchor.as_mut().filter(|_| self.drift.left != 0) {
-            let step = self.drift.left.signum();
-            *at += step;
-            self.drift.left -= step;
-            return step > 0;
-        }
-        let since = *self.drift.since.get_or_insert_with(|| {
-            self.drift.least = delay;
-            packet.at
+        let place = held.stamp + run.offset;
+        let end = place + held.length();
+        let lost = self.last.filter(|_| packets > 0).map(|last| Lost {
+            from: last.place_end.min(place),
+            to: place,
+            heard: (last.at, held.at),
+            packets,
         });
-        self.drift.least = self.drift.least.min(delay);
-        if packet.at - since >= DRIFT_BLOCK {
-            let base = *self.drift.base.get_or_insert(self.drift.least);
-            let drifted = self.drift.least - base;
-            let left = if drifted.abs() > DRIFT_BOUND { drifted } else { 0 };
-            self.drift = Drift { since: None, least: 0, left, base: Some(base) };
+        if delay.is_some() || self.last.is_none() {
+            self.last = Some(Last {
+                at: held.at,
+                stamp_end: held.stamp + held.length(),
+                place_end: end,
+                delay: delay.unwrap_or(run.offset),
+            });
         }
-        false
+        let name = run.name;
+        self.run = Some(run);
+        Some(Placed { packet: held.packet, place, run: name, lost, broken: !goes_on })
+    }
+
+    /// Whether a packet begins a new run: its time-stamp and its arrival have parted for good.
+    fn jumped(&self, held: &Held, run: &Run) -> bool {
+        let Some(delay) = held.delay() else { return held.anew };
+        let off = delay - run.offset;
+        if held.anew || off < -BOUND {
+            // Nothing arrives before it was said.
+            return true;
+        }
+        let sudden = self.last.is_none_or(|last| delay - last.delay > BOUND);
+        off > BOUND && sudden && !self.catches_up(held, run.offset)
+    }
+
+    /// Whether what arrives behind a late packet comes back to the offset: it was held up, no more.
+    fn catches_up(&self, held: &Held, offset: i64) -> bool {
+        let behind = self.held.values().take_while(|h| !h.anew && h.at <= held.at + LOOK);
+        behind.filter_map(Held::delay).any(|delay| (delay - offset).abs() <= BOUND / 2)
+    }
+
+    /// The least delay of a packet and of those that arrive behind it for a while and follow from it.
+    fn least(&self, held: &Held) -> i64 {
+        let mut least = held.delay().unwrap_or(held.at - held.stamp);
+        let (mut stamp, mut length) = (held.stamp, held.length());
+        for ahead in self.held.values() {
+            if ahead.anew || ahead.at > held.at + LOOK {
+                break;
+            }
+            let Some(delay) = ahead.delay() else { continue };
+            // Time-stamps that leap ahead of the time that passed are another run's.
+            let leapt = ahead.stamp - stamp > 2 * length.max(ahead.length()) && delay < least - BOUND;
+            if leapt {
+                break;
+            }
+            least = least.min(delay);
+            (stamp, length) = (ahead.stamp, ahead.length());
+        }
+        least
+    }
+
+    /// Moves the offset of a run towards the least delay ahead.
+    fn follow(&self, run: &mut Run, held: &Held, goes_on: bool) {
+        if held.at - run.looked >= EVERY {
+            (run.least, run.looked) = (self.least(held), held.at);
+        }
+        let off = run.least - run.offset;
+        if !goes_on && off < 0 {
+            // Behind a silence nobody hears it.
+            run.offset = run.least;
+        } else if off < -LET_BE {
+            run.offset -= SLIP;
+        } else if off > LET_BE && held.at - run.moved >= SLOW {
+            run.offset += SLIP;
+            run.moved = held.at;
+        }
     }
 }
