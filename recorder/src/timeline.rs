@@ -49,8 +49,8 @@ pub struct Arrival {
     pub clock_rate: u32,
     /// What it brings.
     pub brings: Brings,
-    /// Its payload type.
-    pub payload_type: u8,
+    /// The caller's own mark, for what it knows of the payload type.
+    pub mark: u8,
     /// Its payload.
     pub payload: Vec<u8>,
     /// Its length with all headers, bytes.

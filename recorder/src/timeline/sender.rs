@@ -39,8 +39,8 @@ pub struct Heard {
     pub first: i64,
     /// When its last packet arrived.
     pub last: i64,
-    /// Its payload types in the order of their first packets.
-    pub payload_types: Vec<u8>,
+    /// The marks of its packets, in the order of their first.
+    pub marks: Vec<u8>,
     /// What was captured of it.
     pub counts: Counts,
 }
@@ -100,6 +100,8 @@ struct Held {
     stamp: i64,
     /// Its time-stamps have nothing to do with those before.
     anew: bool,
+    /// Its time-stamp is of another clock: it stands where it arrived.
+    apart: bool,
     /// Packets before it were not tapped, or belong to another numbering.
     whole: bool,
 }
@@ -109,6 +111,7 @@ impl Held {
     const fn delay(&self) -> Option<i64> {
         match self.packet.brings {
             Brings::Event(_) => None,
+            _ if self.apart => None,
             _ => Some(self.at - self.stamp),
         }
     }
@@ -199,7 +202,7 @@ impl Sender {
                 ssrc: packet.ssrc,
                 first: i64::MAX,
                 last: 0,
-                payload_types: Vec::new(),
+                marks: Vec::new(),
                 counts: Counts { sources: 1, ..Counts::default() },
             },
         }
@@ -239,8 +242,8 @@ impl Sender {
         (heard.first, heard.last) = (heard.first.min(at), heard.last.max(at));
         heard.counts.packets += 1;
         heard.counts.bytes += packet.bytes as u64;
-        if !heard.payload_types.contains(&packet.payload_type) {
-            heard.payload_types.push(packet.payload_type);
+        if !heard.marks.contains(&packet.mark) {
+            heard.marks.push(packet.mark);
         }
         let order = self.sequence.order(packet.sequence);
         let (number, first, ahead) = match order {
@@ -262,13 +265,16 @@ impl Sender {
         }
         heard.counts.reordered += u64::from(!ahead);
         let rate = packet.clock_rate.max(1);
-        let anew = ahead && rate != self.clock.rate;
+        let speech = matches!(packet.brings, Brings::Speech(_));
+        // An event or comfort noise of another clock than the speech beside it says nothing of that clock.
+        let apart = !speech && rate != self.clock.rate;
+        let anew = ahead && speech && rate != self.clock.rate;
         if anew {
             self.clock = Clock { rate, newest: i64::from(packet.timestamp) };
         }
-        let stamp = self.clock.stamp(packet.timestamp, ahead);
+        let stamp = if apart { at } else { self.clock.stamp(packet.timestamp, ahead) };
         let whole = first || (ahead && std::mem::take(&mut self.resumed));
-        let held = Held { packet, at, stamp, anew, whole };
+        let held = Held { packet, at, stamp, anew, whole, apart };
         if let Some(delay) = held.delay() {
             if anew || first {
                 self.jitter.before = None;
@@ -290,6 +296,10 @@ impl Sender {
         self.due.pop_front();
         let packets = self.sequence.settle(number, held.whole);
         self.heard.counts.lost += packets;
+        if held.apart {
+            let (at, run) = (held.at, self.run.as_ref().map_or(1, |r| r.name));
+            return Some(Placed { packet: held.packet, place: at, run, lost: None, broken: true });
+        }
         let delay = held.delay();
         let goes_on = self.last.is_some_and(|l| l.stamp_end == held.stamp) && packets == 0 && !held.anew;
         let jumped = self.run.as_ref().is_some_and(|run| self.jumped(&held, run));

@@ -46,7 +46,7 @@ fn arrival(p: &Sent) -> Arrival {
         timestamp: p.timestamp,
         clock_rate: 8000,
         brings: Brings::Speech(960),
-        payload_type: 8,
+        mark: 8,
         payload: p.samples.iter().flat_map(|s| s.to_be_bytes()).collect(),
         bytes: 172,
     }
