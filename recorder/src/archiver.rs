@@ -1,32 +1,44 @@
-//! The archiver: from closed spools to archives.
+//! The archiver: from spools to archives.
 //!
-//! One thread of the lowest priority, never in capture's way; oldest recording first; memory bounded whatever
-//! the length of the call. A spool leaves the spool folder only after its archive is complete and on the disk,
-//! so that this thread may be killed at any point: the next start does the same work again.
+//! Some threads of idle priority, never in capture's way; memory is bounded for each of them whatever the length of a call
+//! and of the queue. A call that ended is archived, oldest first; of one that goes on for long, stretches are
+//! encoded beforehand, so that its archive is ready soon after its end. A spool leaves the spool folder only after its
+//! archive is complete and on the disk, so these threads may be killed at any point: the next start does
+//! the same work again.
+//!
+//! In the order of the data: `survey` (what must be known beforehand), `scrub` (no DTMF), `render` (timeline, `hearing`,
+//! encoder), `stretch` (what is encoded beforehand), `make` (audio and manifest), `publish` (the folder).
 
+mod hearing;
+mod make;
 mod packet;
 mod publish;
+mod queue;
 mod render;
+mod scrub;
+mod stretch;
+mod survey;
 
-use std::collections::BTreeSet;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, RecvTimeoutError};
+use thread_priority::{NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy};
 
 use crate::capture::Work;
+use crate::codec::CodecError;
 use crate::encode::EncodeError;
 use crate::metrics::{self, Metrics};
 use crate::settings::Settings;
 use crate::spool::ReadError;
 
-pub use publish::archive;
-pub use render::{Rendered, render};
+use queue::Queue;
 
-/// How long a spool waits that could not be archived.
-const RETRY: Duration = Duration::from_secs(10);
+pub use make::stretch;
+pub use publish::archive;
 
 /// Why a spool was not archived.
 #[derive(Debug, thiserror::Error)]
@@ -37,13 +49,16 @@ pub enum ArchiveError {
     /// The audio cannot be encoded or written.
     #[error("the audio was not encoded: {0}")]
     Encode(#[from] EncodeError),
+    /// A decoder could not be made.
+    #[error("the audio was not decoded: {0}")]
+    Decode(#[from] CodecError),
     /// A file or folder could not be made.
     #[error("{what}: {source}")]
     Io {
         /// Which, and what was tried.
         what: String,
         /// Why.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The manifest could not be written as JSON.
     #[error("the manifest was not written: {0}")]
@@ -51,6 +66,16 @@ pub enum ArchiveError {
     /// Told to stop; the next start does it.
     #[error("stopped")]
     Stopped,
+}
+
+impl From<io::Error> for ArchiveError {
+    fn from(error: io::Error) -> Self {
+        Self::Encode(EncodeError::Io(error))
+    }
+}
+
+fn at(doing: &str, path: &Path, source: io::Error) -> ArchiveError {
+    ArchiveError::Io { what: format!("{doing} {}", path.display()), source }
 }
 
 /// What the archiver works with.
@@ -66,43 +91,75 @@ pub struct Context {
     pub counters: Arc<Metrics>,
 }
 
-/// Archives what comes through `work` until told to stop.
+/// Does what comes through `work` until told to stop, on as many threads as the settings say.
 pub fn run(work: &Receiver<Work>, context: &Context) {
-    // The main thread and capture go first, always.
-    if let Err(error) = rustix::process::nice(19) {
-        tracing::warn!("the archiver could not lower its priority: {error}");
-    }
-    let mut waiting = BTreeSet::new();
-    let mut later: Vec<(Instant, PathBuf)> = Vec::new();
-    while !context.stop.load(Relaxed) {
-        waiting.extend(work.try_iter().filter_map(closed));
-        waiting.extend(later.extract_if(.., |(since, _)| since.elapsed() >= RETRY).map(|(_, path)| path));
-        // Names are UUIDs v7: the first is the oldest.
-        if let Some(path) = waiting.pop_first() {
-            match one(&path, context) {
-                Ok(()) | Err(ArchiveError::Stopped) => {}
-                Err(_) => later.push((Instant::now(), path)),
+    let queue = Queue::default();
+    let threads = match context.settings.encoders {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        n => n.into(),
+    };
+    std::thread::scope(|scope| {
+        for index in 0..threads {
+            let started = std::thread::Builder::new()
+                .name(format!("encoder-{index}"))
+                .spawn_scoped(scope, || encoder(&queue, context));
+            if let Err(error) = started {
+                tracing::error!("an encoder thread was not started: {error}");
             }
-            continue;
         }
-        match work.recv_timeout(Duration::from_millis(200)) {
-            Ok(work) => waiting.extend(closed(work)),
-            Err(RecvTimeoutError::Timeout) => {}
-            // Capture is gone; what failed is tried again at the next start.
-            Err(RecvTimeoutError::Disconnected) => return,
+        while !context.stop.load(Relaxed) {
+            match work.recv_timeout(Duration::from_millis(200)) {
+                Ok(work) => queue.add(work),
+                Err(RecvTimeoutError::Timeout) => {}
+                // Capture is gone; what failed is tried again at the next start.
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        queue.end();
+    });
+}
+
+/// One thread: takes work until there is none.
+fn encoder(queue: &Queue, context: &Context) {
+    // Everything else on this host goes first, always (SCHED_IDLE).
+    let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+    let native = thread_priority::thread_native_id();
+    if let Err(error) = thread_priority::set_thread_priority_and_policy(native, ThreadPriority::Min, idle) {
+        tracing::warn!("an encoder could not lower its priority: {error}");
+    }
+    while !context.stop.load(Relaxed) {
+        match queue.next() {
+            Ok(Some(Work::Closed(path))) => match closed(&path, context) {
+                Ok(()) | Err(ArchiveError::Stopped) => queue.done(&path),
+                Err(_) => queue.failed(&path),
+            },
+            Ok(Some(Work::Grown(path))) => {
+                let more = grown(&path, context);
+                queue.done(&path);
+                if more {
+                    queue.add(Work::Grown(path));
+                }
+            }
+            Ok(None) => {}
+            Err(queue::Ended) => return,
         }
     }
 }
 
-fn closed(work: Work) -> Option<PathBuf> {
-    match work {
-        Work::Closed(path) => Some(path),
-        Work::Grown(_) => None,
+/// Encodes a stretch of a call that goes on. True: there is another. What fails is encoded when the call ends.
+fn grown(path: &Path, context: &Context) -> bool {
+    match make::stretch(path, &context.settings, &context.stop) {
+        Ok(more) => more,
+        Err(ArchiveError::Stopped) => false,
+        Err(error) => {
+            tracing::warn!(spool = %path.display(), "a stretch was not encoded beforehand: {error}");
+            false
+        }
     }
 }
 
 /// Archives one spool. An error that is given back is worth another attempt.
-fn one(path: &Path, context: &Context) -> Result<(), ArchiveError> {
+fn closed(path: &Path, context: &Context) -> Result<(), ArchiveError> {
     let counters = &context.counters;
     let bytes = std::fs::metadata(path).map_or(0, |m| m.len());
     let begun = Instant::now();

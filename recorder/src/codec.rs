@@ -1,54 +1,95 @@
-//! From RTP payloads to samples: one decoder per payload type of a side.
-//!
-//! Pure; used by the archiver, one [`Decoders`] per side of a call. A codec is added as a variant of [`Decoder`].
+//! From RTP payloads to samples. Pure; used by the archiver.
 
+pub mod event;
 mod g711;
 
 use crate::label::Codec;
+use crate::rate::TICKS;
 
-/// Decodes the payloads of one codec.
+/// What a payload type carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decoder {
-    /// PCMA: G.711 A-law, 8 kHz (RFC 3551, section 4.5.14).
-    ALaw,
-    /// PCMU: G.711 µ-law, 8 kHz.
-    MuLaw,
-    /// Carries no speech: comfort noise (RFC 3389) and telephone-event (RFC 4733). Silence.
-    Silence,
+pub enum Content {
+    /// Speech that can be decoded.
+    Speech(Format),
+    /// Comfort noise (RFC 3389).
+    ComfortNoise,
+    /// DTMF and other events (RFC 4733).
+    Event,
+    /// What nothing here can decode.
+    Undecodable,
 }
 
-impl Decoder {
-    /// The decoder for a codec, by its registered name. None: there is none in this software.
-    pub fn for_codec(codec: &Codec) -> Option<Self> {
-        let named = |name: &str| codec.name.eq_ignore_ascii_case(name);
-        let narrow_mono = codec.clock_rate == crate::timeline::RATE && codec.channels == 1;
-        match () {
-            () if named("PCMA") && narrow_mono => Some(Self::ALaw),
-            () if named("PCMU") && narrow_mono => Some(Self::MuLaw),
-            () if named("CN") || named("telephone-event") => Some(Self::Silence),
-            () => None,
-        }
-    }
+/// A codec that can be decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// PCMA.
+    ALaw,
+    /// PCMU.
+    MuLaw,
+    /// Opus.
+    Opus {
+        /// Channels.
+        channels: u8,
+    },
+}
 
-    /// Decodes `payload` behind what `out` holds: samples at [`crate::timeline::RATE`].
-    pub fn decode(self, payload: &[u8], out: &mut Vec<i16>) {
+/// A decoder could not be made or could not decode.
+#[derive(Debug, thiserror::Error)]
+#[error("codec")]
+pub struct CodecError;
+
+impl Format {
+    /// Samples per second.
+    pub const fn rate(self) -> u32 {
         match self {
-            Self::ALaw => out.extend(payload.iter().map(|b| g711::a_law(*b))),
-            Self::MuLaw => out.extend(payload.iter().map(|b| g711::mu_law(*b))),
-            Self::Silence => {}
+            Self::Opus { .. } => 48_000,
+            _ => 8000,
         }
     }
+    /// Duration of a payload in ticks.
+    pub fn ticks(self, payload: &[u8]) -> Option<u32> {
+        Some(u32::try_from(payload.len()).unwrap_or(0) * TICKS / 8000)
+    }
+    /// A decoder.
+    pub fn decoder(self) -> Result<Decoder, CodecError> {
+        Ok(Decoder(self))
+    }
+}
+
+/// Decodes.
+#[derive(Debug)]
+pub struct Decoder(Format);
+
+impl Decoder {
+    /// Decodes.
+    pub fn decode(&mut self, payload: &[u8], out: &mut Vec<i16>) -> Result<(), CodecError> {
+        match self.0 {
+            Format::ALaw => out.extend(payload.iter().map(|b| g711::a_law(*b))),
+            Format::MuLaw => out.extend(payload.iter().map(|b| g711::mu_law(*b))),
+            Format::Opus { .. } => return Err(CodecError),
+        }
+        Ok(())
+    }
+}
+
+/// What is known of a payload type.
+#[derive(Debug)]
+pub struct Known<'a> {
+    /// What it carries.
+    pub content: Content,
+    /// RTP clock.
+    pub clock_rate: u32,
+    /// Name.
+    pub name: &'a str,
 }
 
 /// What is known of the payload types of one side.
 #[derive(Debug, Default)]
-pub struct Decoders {
-    /// Everything that any label of the call said, the newest last: a codec may change in mid-call while packets
-    /// of the old one are still on their way.
+pub struct PayloadTypes {
     codecs: Vec<Codec>,
 }
 
-impl Decoders {
+impl PayloadTypes {
     /// Adds what a label says.
     pub fn learn(&mut self, codecs: &[Codec]) {
         for codec in codecs {
@@ -57,46 +98,24 @@ impl Decoders {
         }
     }
 
-    /// The decoder and clock rate (Hz) of a payload type: as the label says, else by RFC 3551's static table.
-    pub fn find(&self, payload_type: u8) -> (Option<Decoder>, u32) {
+    /// What it is.
+    pub fn find(&self, payload_type: u8) -> Known<'_> {
         if let Some(codec) = self.codecs.iter().rev().find(|c| c.payload_type == payload_type) {
-            return (Decoder::for_codec(codec), codec.clock_rate.max(1));
+            let content = match codec.name.to_ascii_uppercase().as_str() {
+                "PCMA" => Content::Speech(Format::ALaw),
+                "PCMU" => Content::Speech(Format::MuLaw),
+                "CN" => Content::ComfortNoise,
+                "TELEPHONE-EVENT" => Content::Event,
+                _ => Content::Undecodable,
+            };
+            return Known { content, clock_rate: codec.clock_rate.max(1), name: &codec.name };
         }
-        let decoder = match payload_type {
-            0 => Some(Decoder::MuLaw),
-            8 => Some(Decoder::ALaw),
-            13 => Some(Decoder::Silence),
-            _ => None,
+        let (content, name) = match payload_type {
+            0 => (Content::Speech(Format::MuLaw), "PCMU"),
+            8 => (Content::Speech(Format::ALaw), "PCMA"),
+            13 => (Content::ComfortNoise, "CN"),
+            _ => (Content::Undecodable, "unknown"),
         };
-        (decoder, 8000)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_label_goes_before_the_static_table() {
-        let codec = |payload_type, name: &str, clock_rate| Codec {
-            payload_type,
-            name: name.into(),
-            clock_rate,
-            channels: 1,
-        };
-        let mut decoders = Decoders::default();
-        assert_eq!(decoders.find(8), (Some(Decoder::ALaw), 8000));
-        assert_eq!(decoders.find(96), (None, 8000));
-        decoders.learn(&[
-            codec(96, "pcmu", 8000),
-            codec(97, "opus", 48000),
-            codec(101, "telephone-event", 8000),
-        ]);
-        assert_eq!(decoders.find(96), (Some(Decoder::MuLaw), 8000));
-        assert_eq!(decoders.find(97), (None, 48000));
-        assert_eq!(decoders.find(101), (Some(Decoder::Silence), 8000));
-        decoders.learn(&[codec(96, "PCMA", 8000)]);
-        assert_eq!(decoders.find(96).0, Some(Decoder::ALaw));
-        assert_eq!(decoders.find(97).1, 48000);
+        Known { content, clock_rate: 8000, name }
     }
 }

@@ -11,22 +11,24 @@ use std::io::{self, Write};
 use ogg::writing::{PacketWriteEndInfo, PacketWriter};
 use opus::{Application, Bitrate, Channels};
 
-use crate::timeline::{FRAME, Frame, RATE};
+use serde::{Deserialize, Serialize};
 
-/// Opus counts in samples of 48 kHz whatever is encoded.
-const UP: u64 = 48_000 / RATE as u64;
+use crate::rate::{FRAME, Rate};
+
 /// Frames of a page: 1 s.
 const PAGE: u64 = 50;
 /// The largest Opus frame is 1275 bytes (RFC 6716, section 3.4), and its table of contents takes one.
 const MAX_PACKET: usize = 1276;
 
 /// How audio is encoded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quality {
     /// Bits per second of each channel.
     pub bitrate: u32,
     /// CPU against quality, 0 to 10.
     pub complexity: u8,
+    /// The level (dBFS, RMS over a packet) below which a packet is written as silence.
+    pub silence_dbfs: Option<i8>,
 }
 
 /// Why audio cannot be encoded.
@@ -43,19 +45,102 @@ pub enum EncodeError {
     Io(#[from] io::Error),
 }
 
-/// Writes one Ogg Opus file.
-#[derive(Debug)]
-pub struct Encoder<W: Write> {
-    sides: [opus::Encoder; 2],
-    pages: Pages<W>,
-    /// Samples at 48 kHz that the decoder is to skip: the encoder's look-ahead.
-    pre_skip: u64,
-    /// Samples at [`RATE`] that were handed in.
-    length: u64,
+/// 20 ms of one side.
+#[derive(Debug, Clone, Copy)]
+pub enum Sound<'a> {
+    /// Samples at the side's rate: [`Rate::frame`] of them.
+    Samples(&'a [i16]),
+    /// A party's own Opus packet of 20 ms, taken as it is.
+    Packed(&'a [u8]),
 }
 
-/// The Ogg side.
-struct Pages<W: Write> {
+/// How the packets of one side were made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    /// Taken as they were.
+    pub packed: u64,
+    /// Encoded.
+    pub encoded: u64,
+    /// Written as silence.
+    pub silent: u64,
+}
+
+impl Tally {
+    /// Both together.
+    #[must_use]
+    pub const fn with(&self, more: &Self) -> Self {
+        Self {
+            packed: self.packed + more.packed,
+            encoded: self.encoded + more.encoded,
+            silent: self.silent + more.silent,
+        }
+    }
+}
+
+/// Samples at 48 kHz by which libopus's encoder is behind, at every rate: the pre-skip of a file.
+pub const PRE_SKIP: u64 = 312;
+
+/// Frames that bring a fresh encoder into its state before the first that is kept.
+pub const PRE_ROLL: usize = 10;
+
+/// The encoders of both sides.
+#[derive(Debug)]
+pub struct Voices {
+    sides: [opus::Encoder; 2],
+    look_ahead: u64,
+    tally: [Tally; 2],
+}
+
+impl Voices {
+    /// Encoders for sides of these rates.
+    pub fn new(rates: [Rate; 2], quality: Quality) -> Result<Self, EncodeError> {
+        let [left, right] = rates;
+        let mut sides = [encoder(left, quality)?, encoder(right, quality)?];
+        let [first, _] = &mut sides;
+        let look_ahead = u64::from(first.get_lookahead()?.unsigned_abs() * left.ticks());
+        Ok(Self { sides, look_ahead, tally: Default::default() })
+    }
+
+    /// Encodes the next 20 ms into one packet behind what `out` holds.
+    pub fn frame(&mut self, sides: [Sound<'_>; 2], out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        let mut packets = [Vec::new(), Vec::new()];
+        for (((sound, encoder), packet), tally) in
+            sides.into_iter().zip(&mut self.sides).zip(&mut packets).zip(&mut self.tally)
+        {
+            match sound {
+                Sound::Samples(samples) => {
+                    *packet = encoder.encode_vec(samples, MAX_PACKET)?;
+                    tally.encoded += 1;
+                }
+                Sound::Packed(own) => {
+                    *packet = own.to_vec();
+                    tally.packed += 1;
+                }
+            }
+        }
+        let [first, second] = &packets;
+        out.extend(framing::join(first, second).ok_or(EncodeError::Form)?);
+        Ok(())
+    }
+
+    /// Samples at 48 kHz by which sound comes out behind its place.
+    pub const fn look_ahead(&self) -> u64 {
+        self.look_ahead
+    }
+
+    /// How packets were made since the beginning, or since [`Self::begin_tally`].
+    pub const fn tally(&self) -> [Tally; 2] {
+        self.tally
+    }
+
+    /// Counts anew from here.
+    pub fn begin_tally(&mut self) {
+        self.tally = Default::default();
+    }
+}
+
+/// Writes one Ogg Opus file, packet by packet.
+pub struct Ogg<W: Write> {
     writer: PacketWriter<'static, W>,
     serial: u32,
     /// The last packet, held back until it is known whether it is the last of all.
@@ -64,9 +149,9 @@ struct Pages<W: Write> {
     packets: u64,
 }
 
-impl<W: Write> std::fmt::Debug for Pages<W> {
+impl<W: Write> std::fmt::Debug for Ogg<W> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pages")
+        f.debug_struct("Ogg")
             .field("serial", &self.serial)
             .field("packets", &self.packets)
             .finish_non_exhaustive()
@@ -78,60 +163,35 @@ pub fn library() -> &'static str {
     opus::version()
 }
 
-impl<W: Write> Encoder<W> {
+impl<W: Write> Ogg<W> {
     /// Starts a file: writes its headers. `serial` tells the stream from others that it may be joined with.
-    pub fn new(output: W, serial: u32, quality: Quality) -> Result<Self, EncodeError> {
-        let mut sides = [encoder(quality)?, encoder(quality)?];
-        let [left, _] = &mut sides;
-        let pre_skip = u64::from(left.get_lookahead()?.unsigned_abs()) * UP;
-        let mut pages = Pages { writer: PacketWriter::new(output), serial, held: None, packets: 0 };
-        pages.whole(head(u16::try_from(pre_skip).unwrap_or(0)))?;
-        pages.whole(tags())?;
-        Ok(Self { sides, pages, pre_skip, length: 0 })
+    pub fn new(output: W, serial: u32, rate: Rate, pre_skip: u64) -> Result<Self, EncodeError> {
+        let mut ogg = Self { writer: PacketWriter::new(output), serial, held: None, packets: 0 };
+        ogg.whole(head(u16::try_from(pre_skip).unwrap_or(0), rate))?;
+        ogg.whole(tags())?;
+        Ok(ogg)
     }
 
-    /// Encodes the next frame; only the last may be shorter than [`FRAME`].
-    pub fn frame(&mut self, frame: &Frame) -> Result<(), EncodeError> {
-        self.length += frame.length as u64;
-        self.encode(&frame.sides)
+    /// Ends the file so that a decoder gives exactly `length` ticks behind the pre-skip; gives the output back.
+    pub fn finish(mut self, length: u64, pre_skip: u64) -> Result<W, EncodeError> {
+        self.release(PacketWriteEndInfo::EndStream, pre_skip + length)?;
+        Ok(self.writer.into_inner())
     }
 
-    /// Ends the file so that a decoder gives exactly as many samples as were handed in; gives the output back.
-    pub fn finish(mut self) -> Result<W, EncodeError> {
-        let end = self.pre_skip + self.length * UP;
-        // The encoder's look-ahead is still inside it. An Ogg stream needs a packet to carry its end.
-        while self.pages.packets * FRAME as u64 * UP < end || self.pages.packets == 0 {
-            self.encode(&[[0; FRAME]; 2])?;
-        }
-        self.pages.release(PacketWriteEndInfo::EndStream, end)?;
-        Ok(self.pages.writer.into_inner())
-    }
-
-    fn encode(&mut self, samples: &[[i16; FRAME]; 2]) -> Result<(), EncodeError> {
-        let [left, right] = &mut self.sides;
-        let [left_samples, right_samples] = samples;
-        let first = left.encode_vec(left_samples, MAX_PACKET)?;
-        let second = right.encode_vec(right_samples, MAX_PACKET)?;
-        let packet = framing::join(&first, &second).ok_or(EncodeError::Form)?;
-        self.pages.packet(packet)?;
-        Ok(())
-    }
-}
-
-impl<W: Write> Pages<W> {
     /// A header packet, alone on its page (RFC 7845, section 3).
     fn whole(&mut self, packet: Vec<u8>) -> io::Result<()> {
         self.writer.write_packet(Cow::Owned(packet), self.serial, PacketWriteEndInfo::EndPage, 0)
     }
 
-    fn packet(&mut self, packet: Vec<u8>) -> io::Result<()> {
+    /// Writes the next 20 ms.
+    pub fn packet(&mut self, packet: &[u8]) -> io::Result<()> {
         let end = if self.packets.is_multiple_of(PAGE) {
             PacketWriteEndInfo::EndPage
         } else {
             PacketWriteEndInfo::NormalPacket
         };
-        self.release(end, self.packets * FRAME as u64 * UP)?;
-        self.held = Some(packet);
+        self.release(end, self.packets * u64::from(FRAME))?;
+        self.held = Some(packet.to_vec());
         self.packets += 1;
         Ok(())
     }
@@ -144,19 +204,19 @@ impl<W: Write> Pages<W> {
     }
 }
 
-fn encoder(quality: Quality) -> Result<opus::Encoder, opus::Error> {
+fn encoder(rate: Rate, quality: Quality) -> Result<opus::Encoder, opus::Error> {
     // Not `Voip`: its high-pass filter takes the bottom off a voice and shifts the rest, and this is evidence.
-    let mut encoder = opus::Encoder::new(RATE, Channels::Mono, Application::Audio)?;
+    let mut encoder = opus::Encoder::new(rate.hz(), Channels::Mono, Application::Audio)?;
     encoder.set_bitrate(Bitrate::Bits(i32::try_from(quality.bitrate).unwrap_or(i32::MAX)))?;
     encoder.set_complexity(quality.complexity.into())?;
     Ok(encoder)
 }
 
 /// `OpusHead` (RFC 7845, section 5.1).
-fn head(pre_skip: u16) -> Vec<u8> {
+fn head(pre_skip: u16, rate: Rate) -> Vec<u8> {
     let mut head = b"OpusHead\x01\x02".to_vec();
     head.extend(pre_skip.to_le_bytes());
-    head.extend(RATE.to_le_bytes());
+    head.extend(rate.hz().to_le_bytes());
     // Gain 0; mapping family 1: two streams, none coupled, left is the first, right the second.
     head.extend([0, 0, 1, 2, 0, 0, 1]);
     head
@@ -171,11 +231,3 @@ fn tags() -> Vec<u8> {
     tags.extend(0_u32.to_le_bytes());
     tags
 }
-
-#[cfg(test)]
-#[allow(
-    clippy::cast_possible_truncation,
-    clippy::cast_precision_loss,
-    reason = "the numbers are the test's own"
-)]
-mod tests;

@@ -23,6 +23,8 @@ pub mod metrics;
 #[cfg(test)]
 mod random;
 pub mod rate;
+#[cfg(feature = "capture")]
+pub mod resample;
 pub mod settings;
 pub mod spool;
 #[cfg(any(feature = "capture", test))]

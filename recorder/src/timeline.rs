@@ -102,7 +102,6 @@ pub struct Missing {
 #[derive(Debug, Clone, Copy)]
 struct Uncaptured {
     stream: u8,
-    cause: Cause,
     from: i64,
     to: i64,
     /// How many of them no sequence number has told of yet; none: their number is not known.
@@ -202,6 +201,16 @@ impl Timeline {
         *self.origin.get_or_insert(self.first.unwrap_or(0).min(0))
     }
 
+    /// The audio begins at `origin` instead, a little before.
+    pub const fn begin_at(&mut self, origin: i64) {
+        self.origin = Some(origin);
+    }
+
+    /// Whether no packet will come any more.
+    pub const fn is_finished(&self) -> bool {
+        self.finished
+    }
+
     /// Packets of a side, all that arrived from `from_ns` to `to_ns`, were not captured: so many, as far as is known.
     pub fn uncaptured(
         &mut self,
@@ -215,7 +224,7 @@ impl Timeline {
         let lane = side.of_mut(&mut self.lanes);
         // What arrived before all that is still to be settled will not be asked for.
         lane.uncaptured.retain(|u| u.to >= self.now - 2 * WINDOW);
-        lane.uncaptured.push(Uncaptured { stream, cause, from, to, left: packets, gap: self.missing.len() });
+        lane.uncaptured.push(Uncaptured { stream, from, to, left: packets, gap: self.missing.len() });
         self.missing.push(Missing { side, cause, from, to, packets: packets.unwrap_or(0) });
     }
 
@@ -308,7 +317,7 @@ impl Timeline {
     }
 
     /// Where the instant `at_ns` stands.
-    fn tick(&self, at_ns: u64) -> i64 {
+    pub fn tick(&self, at_ns: u64) -> i64 {
         let start = i128::from(self.start_ns.unwrap_or(at_ns));
         let ticks = (i128::from(at_ns) - start) * i128::from(TICKS) / 1_000_000_000;
         i64::try_from(ticks).unwrap_or(i64::MAX / 4)

@@ -222,7 +222,8 @@ impl Call {
     }
 
     fn event(&mut self, at_ns: u64, kind: EventKind, label: Option<Label>, note: Option<String>) {
-        let event = Event { origin: self.origin, position: self.last, at_ns, kind, label, note };
+        let event =
+            Event { origin: self.origin, position: self.last, at_ns, kind, label, continues: None, note };
         spool::write_event(&mut self.pending, &event);
     }
 

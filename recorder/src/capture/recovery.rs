@@ -94,6 +94,7 @@ fn scan(path: &Path, name: Uuid) -> io::Result<Option<Recovered>> {
                     spool.label = event.label;
                 }
             }
+            Ok(Some(Item::Damaged { .. })) => {}
             Ok(None) | Err(ReadError::Broken(_)) => break,
             Err(ReadError::Io(e)) => return Err(e),
         }

@@ -238,6 +238,7 @@ fn spooled(folder: &Path) -> HashMap<Uuid, (Vec<Event>, Packets)> {
         let (mut events, mut packets, mut last) = (Vec::new(), Vec::new(), None);
         while let Some(item) = reader.item().unwrap() {
             match item {
+                Item::Damaged { .. } => panic!("damaged"),
                 Item::Event(event) => events.push(*event),
                 Item::Packet(packet, rtp) => {
                     assert!(last < Some(packet.position), "positions rise");

@@ -30,6 +30,8 @@ pub struct Event {
     pub kind: EventKind,
     /// Control's label, where the event brought one that could be read.
     pub label: Option<Label>,
+    /// The recording of the same call that this one goes on from, in its first event.
+    pub continues: Option<uuid::Uuid>,
     /// What a human should know; why a call was closed.
     pub note: Option<String>,
 }
@@ -142,6 +144,7 @@ impl Event {
             at_ns: number("BAUTA_AT_NS")?,
             kind,
             label: field("BAUTA_LABEL").and_then(|l| Label::from_bytes(l.as_bytes()).ok()),
+            continues: field("BAUTA_CONTINUES").and_then(|id| id.parse().ok()),
             note: field("BAUTA_NOTE").map(str::to_owned),
         })
     }

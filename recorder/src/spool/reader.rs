@@ -15,6 +15,11 @@ pub enum Item<'a> {
     Packet(Packet, &'a [u8]),
     /// An event.
     Event(Box<Event>),
+    /// So many bytes are no whole, sound blocks.
+    Damaged {
+        /// How many.
+        bytes: u64,
+    },
 }
 
 /// Why a spool cannot be read on.
