@@ -37,7 +37,6 @@ use crate::spool::ReadError;
 
 use queue::Queue;
 
-pub use make::stretch;
 pub use publish::archive;
 
 /// Why a spool was not archived.
@@ -77,6 +76,9 @@ impl From<io::Error> for ArchiveError {
 fn at(doing: &str, path: &Path, source: io::Error) -> ArchiveError {
     ArchiveError::Io { what: format!("{doing} {}", path.display()), source }
 }
+
+/// Frames of a stretch at most: 10 minutes, whose packets are some megabytes.
+const STRETCH: u64 = 30_000;
 
 /// What the archiver works with.
 #[derive(Debug)]
@@ -148,7 +150,7 @@ fn encoder(queue: &Queue, context: &Context) {
 
 /// Encodes a stretch of a call that goes on. True: there is another. What fails is encoded when the call ends.
 fn grown(path: &Path, context: &Context) -> bool {
-    match make::stretch(path, &context.settings, &context.stop) {
+    match make::stretch(path, &context.settings, STRETCH, &context.stop) {
         Ok(more) => more,
         Err(ArchiveError::Stopped) => false,
         Err(error) => {

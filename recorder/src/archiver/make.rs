@@ -23,12 +23,17 @@ use crate::rate::{FRAME, TICKS};
 use crate::settings::Settings;
 use crate::spool::Side;
 
-/// Encodes another stretch of the unfinished spool at `spool`. True: there is more.
-pub fn stretch(spool: &Path, settings: &Settings, stop: &AtomicBool) -> Result<bool, ArchiveError> {
+/// Encodes another stretch of the unfinished spool at `spool`, of so many frames at `most`. True: there is more.
+pub fn stretch(
+    spool: &Path,
+    settings: &Settings,
+    most: u64,
+    stop: &AtomicBool,
+) -> Result<bool, ArchiveError> {
     let quality = quality(settings);
     let done = stretch::read(spool, quality, &mut stretch::Nowhere)?;
     let survey = survey(open(spool)?, done.place(), stop)?;
-    let plan = Plan { survey: &survey, origin: done.origin, from: done.frames, most: Some(STRETCH), quality };
+    let plan = Plan { survey: &survey, origin: done.origin, from: done.frames, most: Some(most), quality };
     let mut packets = stretch::Packets::default();
     let rendered = render(open(spool)?, &plan, &mut packets, stop)?;
     if rendered.frames > done.frames {
@@ -41,11 +46,8 @@ pub fn stretch(spool: &Path, settings: &Settings, stop: &AtomicBool) -> Result<b
         };
         done.append(spool, quality, &next)?;
     }
-    Ok(rendered.frames >= done.frames + STRETCH)
+    Ok(rendered.frames >= done.frames + most)
 }
-
-/// Frames of a stretch at most: 10 minutes. Its packets are some megabytes.
-const STRETCH: u64 = 30_000;
 
 /// What [`encode`] made.
 pub struct Encoded {
@@ -110,7 +112,8 @@ impl<W: Write> Sink for Ogg<W> {
     }
 }
 
-fn quality(settings: &Settings) -> Quality {
+/// How the settings say that audio is to be encoded.
+pub fn quality(settings: &Settings) -> Quality {
     Quality { bitrate: settings.bitrate, complexity: settings.complexity, silence_dbfs: None }
 }
 

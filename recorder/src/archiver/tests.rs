@@ -1,5 +1,8 @@
 //! Spools made by hand, archived, and checked.
 
+mod dtmf;
+mod stretches;
+
 use bytes::{BufMut, BytesMut};
 use uuid::Uuid;
 
@@ -108,6 +111,23 @@ fn label() -> Label {
 
 fn archived(path: &Path, state: &Path, settings: &Settings) -> (PathBuf, crate::manifest::Manifest) {
     archive(path, state, settings, &AtomicBool::new(false)).unwrap().unwrap()
+}
+
+/// The samples of both channels at 48 kHz, as a decoder gives them.
+fn heard(folder: &Path) -> [Vec<i16>; 2] {
+    let mut ogg = ogg::PacketReader::new(std::fs::File::open(folder.join(AUDIO)).unwrap());
+    let head = ogg.read_packet().unwrap().unwrap().data;
+    let skip = usize::from(u16::from_le_bytes([head[10], head[11]]));
+    ogg.read_packet().unwrap();
+    let mut decoder = opus::MSDecoder::new(48_000, 2, 0, &[0, 1]).unwrap();
+    let (mut sides, mut end) = ([Vec::new(), Vec::new()], 0);
+    while let Some(packet) = ogg.read_packet().unwrap() {
+        let mut out = [0; 2 * 960];
+        assert_eq!(decoder.decode(&packet.data, &mut out, false).unwrap(), 960);
+        out.chunks(2).for_each(|s| sides.iter_mut().zip(s).for_each(|(side, s)| side.push(*s)));
+        end = packet.absgp_page() as usize;
+    }
+    sides.map(|side| side[skip..end].to_vec())
 }
 
 #[test]
