@@ -13,8 +13,9 @@ use uuid::Uuid;
 
 use super::{ArchiveError, Rendered, render};
 use crate::archive::{AUDIO, MANIFEST, PACKETS, folder};
-use crate::encode::{self, Encoder, Quality};
+use crate::encode::{self, Ogg, Quality, Voices};
 use crate::manifest::{self, Audio, Channel, Manifest, Packets};
+use crate::rate::Rate;
 use crate::settings::Settings;
 use crate::spool::Side;
 use crate::timeline::{FRAME, RATE};
@@ -102,11 +103,11 @@ fn encode(
     let mut input = BufReader::with_capacity(64 * 1024, input);
     let path = aside.join(AUDIO);
     let output = BufWriter::new(Hashing::new(create(&path)?));
-    let quality = Quality { bitrate: settings.bitrate, complexity: settings.complexity };
     let serial =
         spool.as_os_str().as_encoded_bytes().iter().fold(0_u32, |h, b| h.wrapping_mul(31) + u32::from(*b));
-    let encoder = Encoder::new(output, serial, quality)?;
-    let (rendered, output) = render(&mut input, encoder, stop)?;
+    let voices = Voices::new([Rate::Narrow; 2], Quality::from(settings))?;
+    let ogg = Ogg::new(output, serial, Rate::Narrow, voices.look_ahead())?;
+    let (rendered, output) = render(&mut input, (voices, ogg), stop)?;
     let mut output = output.into_inner().map_err(|e| at("writing", &path, e.into_error()))?;
     output.flush().and_then(|()| output.inner.sync_all()).map_err(|e| at("writing", &path, e))?;
     let (sha256, bytes) = output.finish();
@@ -162,7 +163,7 @@ fn describe(
             complexity: settings.complexity,
             frame_ms: u8::try_from(FRAME * 1000 / RATE as usize).unwrap_or(0),
             library: encode::library().into(),
-            silence_dbfs: None,
+            silence_dbfs: Quality::from(settings).silence_dbfs,
             channels: Vec::new(),
         },
         continues: None,

@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::{ArchiveError, packet};
 use crate::codec::Decoders;
-use crate::encode::{EncodeError, Encoder};
+use crate::encode::{EncodeError, Ogg, Sound, Voices};
 use crate::label::Label;
 use crate::manifest::{Counts, Gap, Span};
+use crate::rate::Rate;
 use crate::spool::{Chain, Event, EventKind, Item, Packet, Reader, Side};
-use crate::timeline::{Arrival, RATE, Timeline};
+use crate::timeline::{Arrival, FRAME, RATE, Timeline};
 
 /// What a spool tells.
 #[derive(Debug, Default)]
@@ -51,14 +52,16 @@ struct Renderer<'a, W: Write> {
     decoders: [Decoders; 2],
     samples: Vec<i16>,
     /// None once the audio could not be written: the rest is not tried.
-    encoder: Encoder<W>,
+    voices: Voices,
+    ogg: Ogg<W>,
+    packet: Vec<u8>,
     stop: &'a AtomicBool,
 }
 
-/// Reads all of `spool` and writes its audio through `encoder`; gives the encoder's output back.
+/// Reads all of `spool` and writes its audio through `voices` and `ogg`; gives the file's output back.
 pub fn render<R: Read, W: Write>(
     spool: R,
-    encoder: Encoder<W>,
+    (voices, ogg): (Voices, Ogg<W>),
     stop: &AtomicBool,
 ) -> Result<(Rendered, W), ArchiveError> {
     let mut renderer = Renderer {
@@ -66,7 +69,9 @@ pub fn render<R: Read, W: Write>(
         timeline: Timeline::default(),
         decoders: Default::default(),
         samples: Vec::new(),
-        encoder,
+        voices,
+        ogg,
+        packet: Vec::new(),
         stop,
     };
     let mut reader = Reader::new(spool);
@@ -139,7 +144,11 @@ impl<W: Write> Renderer<'_, W> {
     fn finish(mut self) -> Result<(Rendered, W), ArchiveError> {
         self.timeline.finish(self.out.ended_ns);
         self.encode()?;
-        let output = self.encoder.finish()?;
+        let length = self.timeline.length() * u64::from(Rate::Narrow.ticks());
+        while self.ogg.missing(length) > 0 {
+            self.write(&[[0; FRAME]; 2])?;
+        }
+        let output = self.ogg.finish(length)?;
         let mut out = self.out;
         for side in Side::BOTH {
             let (tally, counts) = (self.timeline.tally(side), side.of_mut(&mut out.counts));
@@ -159,9 +168,14 @@ impl<W: Write> Renderer<'_, W> {
             if self.stop.load(Relaxed) {
                 return Err(ArchiveError::Stopped);
             }
-            self.encoder.frame(&frame)?;
+            self.write(&frame.sides)?;
         }
         Ok(())
+    }
+
+    fn write(&mut self, [caller, callee]: &[[i16; FRAME]; 2]) -> Result<(), ArchiveError> {
+        self.voices.frame([Sound::Samples(caller), Sound::Samples(callee)], &mut self.packet)?;
+        Ok(self.ogg.packet(&self.packet)?)
     }
 }
 
