@@ -17,7 +17,7 @@ use super::stretch::{self, Stretch};
 use super::survey::survey;
 use super::{ArchiveError, at};
 use crate::archive::{AUDIO, PACKETS};
-use crate::encode::{self, Ogg, Quality};
+use crate::encode::{self, Ogg, Quality, Voices};
 use crate::manifest::{self, Audio, Channel, EncodedChannel, Manifest, Packets};
 use crate::rate::{FRAME, TICKS};
 use crate::settings::Settings;
@@ -30,7 +30,7 @@ pub fn stretch(
     most: u64,
     stop: &AtomicBool,
 ) -> Result<bool, ArchiveError> {
-    let quality = quality(settings);
+    let quality = Quality::from(settings);
     let done = stretch::read(spool, quality, &mut stretch::Nowhere)?;
     let survey = survey(open(spool)?, done.place(), stop)?;
     let plan = Plan { survey: &survey, origin: done.origin, from: done.frames, most: Some(most), quality };
@@ -68,7 +68,7 @@ pub fn encode(
     settings: &Settings,
     stop: &AtomicBool,
 ) -> Result<Encoded, ArchiveError> {
-    let quality = quality(settings);
+    let quality = Quality::from(settings);
     let done = stretch::read(spool, quality, &mut stretch::Nowhere)?;
     let survey = survey(open(spool)?, done.place(), stop)?;
     let scrubbed = survey.tones.iter().any(|t| !t.spans().is_empty());
@@ -85,11 +85,11 @@ pub fn encode(
     let serial =
         spool.as_os_str().as_encoded_bytes().iter().fold(0_u32, |h, b| h.wrapping_mul(31) + u32::from(*b));
     let rate = survey.rates.into_iter().max().unwrap_or_default();
-    let mut ogg = Ogg::new(output, serial, rate, encode::PRE_SKIP)?;
+    let mut ogg = Ogg::new(output, serial, rate, Voices::new(survey.rates, quality)?.look_ahead())?;
     stretch::read(spool, quality, &mut ogg)?;
     let plan = Plan { survey: &survey, origin: done.origin, from: done.frames, most: None, quality };
     let rendered = render(&mut input, &plan, &mut ogg, stop)?;
-    let output = ogg.finish(rendered.length, encode::PRE_SKIP)?;
+    let output = ogg.finish(rendered.length)?;
     let mut output = output.into_inner().map_err(|e| at("writing", &path, e.into_error()))?;
     output.flush().and_then(|()| output.inner.sync_all()).map_err(|e| at("writing", &path, e))?;
     let (sha256, bytes) = output.finish();
@@ -112,11 +112,6 @@ impl<W: Write> Sink for Ogg<W> {
     }
 }
 
-/// How the settings say that audio is to be encoded.
-pub fn quality(settings: &Settings) -> Quality {
-    Quality { bitrate: settings.bitrate, complexity: settings.complexity, silence_dbfs: None }
-}
-
 const BUFFER: usize = 64 * 1024;
 
 fn open(path: &Path) -> Result<BufReader<File>, ArchiveError> {
@@ -125,6 +120,7 @@ fn open(path: &Path) -> Result<BufReader<File>, ArchiveError> {
 
 /// What the manifest of the recording says.
 pub fn describe(recording: Uuid, encoded: Encoded, settings: &Settings) -> Manifest {
+    let quality = Quality::from(settings);
     let Encoded { rendered, audio, packets: (file_sha256, bytes), channels, .. } = encoded;
     let label = rendered.label.unwrap_or_else(|| crate::label::Label::new(recording));
     let [caller, callee] = rendered.streams;
@@ -168,7 +164,7 @@ pub fn describe(recording: Uuid, encoded: Encoded, settings: &Settings) -> Manif
             complexity: settings.complexity,
             frame_ms: u8::try_from(FRAME * 1000 / TICKS).unwrap_or(0),
             library: encode::library().into(),
-            silence_dbfs: None,
+            silence_dbfs: quality.silence_dbfs,
             channels,
         },
         continues: rendered.continues,

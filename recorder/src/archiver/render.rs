@@ -105,6 +105,8 @@ struct Renderer<'a, S> {
     /// DTMF events by stream, with the time-stamp of the last.
     events: HashMap<(Side, u8, u32), (u64, u32)>,
     voices: Voices,
+    /// What the voices had encoded before the first frame that is kept.
+    before: [Tally; 2],
     sink: &'a mut S,
     /// The next frame to be encoded; none before the first.
     next: Option<u64>,
@@ -135,6 +137,7 @@ pub fn render<R: Read, S: Sink>(
         unheard: Default::default(),
         events: HashMap::new(),
         voices: Voices::new(plan.survey.rates, plan.quality)?,
+        before: Default::default(),
         sink,
         next: None,
         samples: Default::default(),
@@ -254,8 +257,8 @@ impl<S: Sink> Renderer<'_, S> {
             self.end()?;
         }
         self.describe();
-        let [left, right] = self.voices.tally();
-        self.out.tally = [left, right];
+        let ([left, right], [left_before, right_before]) = (self.voices.tally(), self.before);
+        self.out.tally = [left.since(&left_before), right.since(&right_before)];
         Ok(self.out)
     }
 
@@ -309,7 +312,6 @@ impl<S: Sink> Renderer<'_, S> {
             return Err(ArchiveError::Stopped);
         }
         let ([left, right], [first, second]) = (&mut self.sides, &mut self.samples);
-        self.packet.clear();
         self.voices.frame([left.give(place, first), right.give(place, second)], &mut self.packet)?;
         self.keep(number)
     }
@@ -319,7 +321,7 @@ impl<S: Sink> Renderer<'_, S> {
         if number >= self.plan.from {
             self.sink.packet(&self.packet)?;
         } else if number + 1 == self.plan.from {
-            self.voices.begin_tally();
+            self.before = self.voices.tally();
         }
         self.next = Some(number + 1);
         self.out.frames = number + 1;

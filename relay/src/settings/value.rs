@@ -32,7 +32,7 @@ macro_rules! whole_number {
     )+ };
 }
 
-whole_number!(u8 => "a whole number from 0 to 255", u16 => "a whole number from 0 to 65535", u32 => "a whole number from 0 to 4294967295", u64 => "a whole number, 0 or more");
+whole_number!(i8 => "a whole number from -128 to 127", u8 => "a whole number from 0 to 255", u16 => "a whole number from 0 to 65535", u32 => "a whole number from 0 to 4294967295", u64 => "a whole number, 0 or more");
 
 impl Setting for bool {
     const KIND: &'static str = "true or false";

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::archiver::make;
+use crate::encode::Quality;
 
 /// A minute and a half of both sides, each a tone of its own that swells; `until` (packets) is how far the spool has come.
 fn spool(label: &Label, until: u16) -> Spool {
@@ -67,7 +68,7 @@ fn the_archive_of_a_call_encoded_in_stretches_is_that_of_one_encoded_at_once() {
     }
     let path = ended(state.path(), &label);
     assert!(stretch::path(&path).exists());
-    let done = stretch::read(&path, make::quality(&Settings::default()), &mut stretch::Nowhere).unwrap();
+    let done = stretch::read(&path, Quality::from(&Settings::default()), &mut stretch::Nowhere).unwrap();
     assert!(done.frames > 2500 && done.stretches >= 4, "{done:?}");
     let (folder, manifest) = archived(&path, state.path(), &Settings::default());
     assert!(!stretch::path(&path).exists() && !path.exists());
@@ -90,7 +91,7 @@ fn a_stretch_that_was_cut_anywhere_is_encoded_again() {
     let path = goes_on(reference.path(), &label, 2600);
     let whole = std::fs::read(stretch::path(&path)).unwrap();
     let frames = |spool: &Path| {
-        stretch::read(spool, make::quality(&Settings::default()), &mut stretch::Nowhere).unwrap().frames
+        stretch::read(spool, Quality::from(&Settings::default()), &mut stretch::Nowhere).unwrap().frames
     };
     let all = frames(&path);
     let mut random = crate::random::Random(77);
@@ -105,5 +106,5 @@ fn a_stretch_that_was_cut_anywhere_is_encoded_again() {
     }
     // Other settings: nothing of it is used.
     let other = Settings { bitrate: 24_000, ..Settings::default() };
-    assert_eq!(stretch::read(&path, make::quality(&other), &mut stretch::Nowhere).unwrap().frames, 0);
+    assert_eq!(stretch::read(&path, Quality::from(&other), &mut stretch::Nowhere).unwrap().frames, 0);
 }
