@@ -105,11 +105,12 @@ struct Held {
 }
 
 impl Held {
-    /// How long after its time-stamp it came. Says nothing of the network for what keeps the time-stamp of its beginning.
+    /// How long after its last sample it came: it was not sent before that was said, and packets of any length compare.
+    /// Says nothing of the network for what keeps the time-stamp of its beginning.
     const fn delay(&self) -> Option<i64> {
         match self.packet.brings {
             Brings::Event(_) => None,
-            _ => Some(self.at - self.stamp),
+            _ => Some(self.at - self.stamp - self.length()),
         }
     }
 
@@ -269,14 +270,20 @@ impl Sender {
         let stamp = self.clock.stamp(packet.timestamp, ahead);
         let whole = first || (ahead && std::mem::take(&mut self.resumed));
         let held = Held { packet, at, stamp, anew, whole };
-        if let Some(delay) = held.delay() {
+        if held.delay().is_some() {
             if anew || first {
                 self.jitter.before = None;
             }
-            self.jitter.packet(delay);
+            self.jitter.packet(at - stamp);
         }
         self.held.insert(number, held);
         self.due.push_back(at);
+    }
+
+    /// Packets in memory.
+    #[cfg(test)]
+    pub fn held(&self) -> usize {
+        self.held.len().max(self.due.len())
     }
 
     /// Whether a packet is to be settled: one arrived at `until` or before, or too many wait.
