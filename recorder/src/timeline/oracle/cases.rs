@@ -1,0 +1,57 @@
+//! The shortest cases of what the oracle found.
+
+use crate::manifest::{Cause, Counts};
+use crate::spool::Side;
+use crate::timeline::{Arrival, Brings, Missing, Settled, Timeline};
+
+/// Ticks of a millisecond.
+const MS: i64 = 48;
+
+/// A packet of `ms` of speech of an 8 kHz clock, which arrives at `at` (ms).
+fn packet(at: i64, sequence: u16, stamp: i64, ms: i64) -> Arrival {
+    Arrival {
+        at_ns: 1_000_000_000_000_u64.saturating_add_signed(at * 1_000_000),
+        stream: 0,
+        ssrc: 1,
+        sequence,
+        timestamp: (stamp * 8) as u32,
+        clock_rate: 8000,
+        brings: Brings::Speech(ms * MS),
+        payload_type: 8,
+        payload: Vec::new(),
+        bytes: 172,
+    }
+}
+
+/// All that is settled by now: sequence number and place in ms.
+fn settled(timeline: &mut Timeline) -> Vec<(u16, i64)> {
+    std::iter::from_fn(|| timeline.settled()).map(|s: Settled| (s.packet.sequence, s.place / MS)).collect()
+}
+
+/// Sequence numbers and places (ms) of the caller's packets, the counts and what is missing.
+fn play(packets: Vec<Arrival>) -> (Vec<(u16, i64)>, Counts, Vec<Missing>) {
+    let mut timeline = Timeline::default();
+    let (mut out, last) = (Vec::new(), packets.last().map_or(0, |p| p.at_ns));
+    for packet in packets {
+        timeline.advance(packet.at_ns);
+        out.extend(settled(&mut timeline));
+        timeline.push(Side::Caller, packet);
+    }
+    timeline.finish(last);
+    out.extend(settled(&mut timeline));
+    (out, timeline.heard(Side::Caller).1, timeline.missing())
+}
+
+#[test]
+fn packets_of_any_length_stand_where_they_were_said() {
+    // Each is sent when its last sample was said: from 20 ms to 60 ms, the voice goes on.
+    let mut packets: Vec<Arrival> = (0..100).map(|n| packet(n * 20 + 20, n as u16, n * 20, 20)).collect();
+    packets.extend((0..100).map(|n| packet(2060 + n * 60, 100 + n as u16, 2000 + n * 60, 60)));
+    let (out, counts, _) = play(packets);
+    // The first arrives at 0 on the axis, so it was said 20 ms before.
+    assert!(out.iter().all(|(n, place)| {
+        let n = i64::from(*n);
+        *place == if n < 100 { n * 20 } else { 2000 + (n - 100) * 60 } - 20
+    }));
+    assert_eq!(counts.jumps, 0);
+}
