@@ -102,3 +102,20 @@ fn speech_stands_where_it_was_said() {
         judge::gaps(&call, &listened);
     }
 }
+
+#[test]
+#[ignore = "debug"]
+fn debug_one() {
+    let seed: u64 = std::env::var("SEED").unwrap().parse().unwrap();
+    let around: usize = std::env::var("AT").unwrap().parse().unwrap();
+    let side = if std::env::var("SIDE").as_deref() == Ok("1") { Side::Callee } else { Side::Caller };
+    let call = ordinary(seed, 120 * SECOND);
+    println!("{:?}", side.of(&call.paths));
+    let listened = listen(&call, false);
+    for i in around.saturating_sub(12)..around + 12 {
+        let said = &side.of(&call.said)[i];
+        let arrived: Vec<i64> = call.captured(side).filter(|c| c.index == i).map(|c| call.tick(c.at - said.sent - side.of(&call.paths).least(said.sent) + call.start) / 48).collect();
+        let placed = listened.out.iter().find(|o| o.side == side && o.index == i).map(|o| (o.place - call.truth(side, i), o.run));
+        println!("{i} at {} seq {} ts {} {:?} clock {} ssrc {} extra {arrived:?} placed {placed:?}", call.tick(said.sent) / 48, said.number, said.timestamp, said.brings, said.clock_rate, said.ssrc);
+    }
+}

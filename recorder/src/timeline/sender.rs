@@ -378,9 +378,10 @@ impl Sender {
             (run.least, run.looked) = (self.least(held), held.at);
         }
         let off = run.least - run.offset;
-        if !goes_on && off < 0 {
-            // Behind a silence nobody hears it.
-            run.offset = run.least;
+        if !goes_on {
+            // Behind a silence nobody hears it. In it the clock may have fallen behind, as far as clocks do.
+            let silence = self.last.map_or(0, |last| held.at - last.at);
+            run.offset += off.min((silence / SLOW * SLIP).max(0));
         } else if off < -LET_BE {
             run.offset -= SLIP;
         } else if off > LET_BE && held.at - run.moved >= SLOW {

@@ -55,3 +55,13 @@ fn packets_of_any_length_stand_where_they_were_said() {
     }));
     assert_eq!(counts.jumps, 0);
 }
+
+#[test]
+fn behind_a_long_silence_a_slow_clock_is_where_it_is() {
+    // 200 millionths slow: 24 ms in 2 minutes of silence.
+    let said = |n: i64| if n < 100 { n * 20 } else { 120_000 + n * 20 };
+    let packets = (0..200).map(|n| packet(said(n) + said(n) / 5000, n as u16, said(n), 20)).collect();
+    let (out, _, _) = play(packets);
+    let worst = out.iter().map(|(n, place)| (place - said((*n).into()) * 5001 / 5000 + 20).abs()).max();
+    assert!(worst <= Some(5), "{worst:?} ms off");
+}
