@@ -17,6 +17,8 @@ use crate::rate::TICKS;
 
 /// Ticks by which time-stamp and arrival may part in a run: 100 ms.
 const BOUND: i64 = TICKS as i64 / 10;
+/// Ticks by which a packet may be held up without one behind it to tell that it was: 500 ms.
+const LONE: i64 = TICKS as i64 / 2;
 /// Ticks of one correction: a sample of 8 kHz.
 const SLIP: i64 = 6;
 /// Between corrections towards later, in ticks: so a clock is followed that is slow by 500 millionths.
@@ -343,13 +345,16 @@ impl Sender {
             return true;
         }
         let sudden = self.last.is_none_or(|last| delay - last.delay > BOUND);
-        off > BOUND && sudden && !self.catches_up(held, run.offset)
+        off > BOUND && sudden && self.parted(held, off)
     }
 
-    /// Whether what arrives behind a late packet comes back to the offset: it was held up, no more.
-    fn catches_up(&self, held: &Held, offset: i64) -> bool {
+    /// Whether what arrives behind a packet that is `off` the offset of its run does not come back to that. When it
+    /// comes back, the packet was held up, no more; so it was when none behind it tells either way.
+    fn parted(&self, held: &Held, off: i64) -> bool {
         let behind = self.held.values().take_while(|h| !h.anew && h.at <= held.at + LOOK);
-        behind.filter_map(Held::delay).any(|delay| (delay - offset).abs() <= BOUND / 2)
+        let offs = behind.filter_map(|h| Some(h.delay()? - held.delay()? + off));
+        let comes_back = offs.clone().any(|o| o.abs() <= BOUND / 2);
+        !comes_back && (off > LONE || offs.clone().any(|o| (o - off).abs() <= BOUND / 2))
     }
 
     /// The least delay of a packet and of those that arrive behind it for a while and follow from it.
