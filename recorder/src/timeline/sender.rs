@@ -19,6 +19,8 @@ use crate::rate::TICKS;
 const BOUND: i64 = TICKS as i64 / 10;
 /// Ticks by which a packet may be held up without one behind it to tell that it was: 500 ms.
 const LONE: i64 = TICKS as i64 / 2;
+/// Clocks of different rates that one sender may use in turn.
+const MAX_CLOCKS: usize = 8;
 /// Ticks of one correction: a sample of 8 kHz.
 const SLIP: i64 = 6;
 /// Between corrections towards later, in ticks: so a clock is followed that is slow by 500 millionths.
@@ -83,7 +85,8 @@ pub struct Sender {
     held: BTreeMap<Number, Held>,
     /// When each of them arrived: the first is settled when the oldest of these is old enough.
     due: VecDeque<i64>,
-    clock: Clock,
+    /// One for each rate that it used, the latest first.
+    clocks: Vec<Clock>,
     run: Option<Run>,
     /// The packet settled last: arrival, time-stamp, and behind its speech in time-stamps and on the axis.
     last: Option<Last>,
@@ -100,8 +103,8 @@ struct Held {
     at: i64,
     /// Its time-stamp in ticks.
     stamp: i64,
-    /// Its time-stamps have nothing to do with those before.
-    anew: bool,
+    /// Ticks per second of its time-stamp: those of one rate have nothing to do with those of another.
+    rate: u32,
     /// Packets before it were not tapped, or belong to another numbering.
     whole: bool,
 }
@@ -128,6 +131,8 @@ impl Held {
 #[derive(Debug)]
 struct Run {
     name: u8,
+    /// Ticks per second of its time-stamps.
+    rate: u32,
     /// From time-stamp to place.
     offset: i64,
     /// The least delay seen ahead.
@@ -169,14 +174,16 @@ impl Clock {
 /// Interarrival jitter (RFC 3550, section 6.4.1), in sixteenths of a tick.
 #[derive(Debug, Default)]
 struct Jitter {
-    before: Option<i64>,
+    /// Transit time and clock rate of the packet before.
+    before: Option<(i64, u32)>,
     sixteenths: i64,
 }
 
 impl Jitter {
-    fn packet(&mut self, delay: i64) {
-        if let Some(before) = self.before.replace(delay) {
-            self.sixteenths += (delay - before).abs() - (self.sixteenths + 8) / 16;
+    fn packet(&mut self, transit: i64, rate: u32, first: bool) {
+        let before = self.before.replace((transit, rate)).filter(|(_, before)| *before == rate && !first);
+        if let Some((before, _)) = before {
+            self.sixteenths += (transit - before).abs() - (self.sixteenths + 8) / 16;
         }
     }
 
@@ -192,7 +199,7 @@ impl Sender {
             sequence: Sequence::default(),
             held: BTreeMap::new(),
             due: VecDeque::new(),
-            clock: Clock { rate: packet.clock_rate.max(1), newest: i64::from(packet.timestamp) },
+            clocks: Vec::new(),
             run: None,
             last: None,
             resumed: false,
@@ -265,21 +272,23 @@ impl Sender {
         }
         heard.counts.reordered += u64::from(!ahead);
         let rate = packet.clock_rate.max(1);
-        let anew = ahead && rate != self.clock.rate;
-        if anew {
-            self.clock = Clock { rate, newest: i64::from(packet.timestamp) };
-        }
-        let stamp = self.clock.stamp(packet.timestamp, ahead);
+        let stamp = self.clock(rate, packet.timestamp).stamp(packet.timestamp, ahead);
         let whole = first || (ahead && std::mem::take(&mut self.resumed));
-        let held = Held { packet, at, stamp, anew, whole };
+        let held = Held { packet, at, stamp, rate, whole };
         if held.delay().is_some() {
-            if anew || first {
-                self.jitter.before = None;
-            }
-            self.jitter.packet(at - stamp);
+            self.jitter.packet(at - stamp, rate, first);
         }
         self.held.insert(number, held);
         self.due.push_back(at);
+    }
+
+    /// The clock of that rate, made from a time-stamp when it is new.
+    fn clock(&mut self, rate: u32, timestamp: u32) -> &mut Clock {
+        let known = self.clocks.iter().position(|c| c.rate == rate);
+        let clock = known.map(|i| self.clocks.remove(i)).unwrap_or(Clock { rate, newest: timestamp.into() });
+        self.clocks.truncate(MAX_CLOCKS - 1);
+        self.clocks.insert(0, clock);
+        &mut self.clocks[0]
     }
 
     /// Packets in memory.
@@ -300,8 +309,9 @@ impl Sender {
         let packets = self.sequence.settle(number, held.whole);
         self.heard.counts.lost += packets;
         let delay = held.delay();
-        let goes_on = self.last.is_some_and(|l| l.stamp_end == held.stamp) && packets == 0 && !held.anew;
         let jumped = self.run.as_ref().is_some_and(|run| self.jumped(&held, run));
+        let same = self.run.as_ref().is_some_and(|run| run.rate == held.rate);
+        let goes_on = self.last.is_some_and(|l| l.stamp_end == held.stamp) && packets == 0 && same;
         let mut run = match self.run.take() {
             Some(run) if !jumped => run,
             before => {
@@ -309,7 +319,7 @@ impl Sender {
                 *runs += 1;
                 let least = self.least(&held);
                 let name = u8::try_from(*runs % 255).unwrap_or(0) + 1;
-                Run { name, offset: least, least, looked: held.at, moved: held.at }
+                Run { name, rate: held.rate, offset: least, least, looked: held.at, moved: held.at }
             }
         };
         if delay.is_some() {
@@ -338,9 +348,12 @@ impl Sender {
 
     /// Whether a packet begins a new run: its time-stamp and its arrival have parted for good.
     fn jumped(&self, held: &Held, run: &Run) -> bool {
-        let Some(delay) = held.delay() else { return held.anew };
+        if held.rate != run.rate {
+            return true;
+        }
+        let Some(delay) = held.delay() else { return false };
         let off = delay - run.offset;
-        if held.anew || off < -BOUND {
+        if off < -BOUND {
             // Nothing arrives before it was said.
             return true;
         }
@@ -351,7 +364,7 @@ impl Sender {
     /// Whether what arrives behind a packet that is `off` the offset of its run does not come back to that. When it
     /// comes back, the packet was held up, no more; so it was when none behind it tells either way.
     fn parted(&self, held: &Held, off: i64) -> bool {
-        let behind = self.held.values().take_while(|h| !h.anew && h.at <= held.at + LOOK);
+        let behind = self.held.values().take_while(|h| h.rate == held.rate && h.at <= held.at + LOOK);
         let offs = behind.filter_map(|h| Some(h.delay()? - held.delay()? + off));
         let comes_back = offs.clone().any(|o| o.abs() <= BOUND / 2);
         !comes_back && (off > LONE || offs.clone().any(|o| (o - off).abs() <= BOUND / 2))
@@ -362,7 +375,7 @@ impl Sender {
         let mut least = held.delay().unwrap_or(held.at - held.stamp);
         let (mut stamp, mut length) = (held.stamp, held.length());
         for ahead in self.held.values() {
-            if ahead.anew || ahead.at > held.at + LOOK {
+            if ahead.rate != held.rate || ahead.at > held.at + LOOK {
                 break;
             }
             let Some(delay) = ahead.delay() else { continue };

@@ -75,3 +75,22 @@ fn a_slow_packet_before_a_leap_stands_with_those_before_it() {
     let (out, counts, _) = play(packets);
     assert_eq!((out[99], out[100], counts.jumps), ((99, 99 * 20 - 20), (100, 2980), 1));
 }
+
+#[test]
+fn packets_that_change_places_where_the_clock_changes_keep_their_time() {
+    // Packets 50 to 99 count in 48 kHz; of those and of the ones before, two arrive 45 ms late.
+    let mut packets: Vec<Arrival> = (0..100_i64)
+        .map(|n| {
+            let late = if n == 49 || n == 50 { 45 } else { 0 };
+            let mut packet = packet(n * 20 + late, n as u16, n * 20, 20);
+            if n >= 50 {
+                (packet.clock_rate, packet.timestamp) = (48_000, 3_000_000_000 + n as u32 * 960);
+            }
+            packet
+        })
+        .collect();
+    packets.sort_by_key(|p| p.at_ns);
+    let (out, counts, _) = play(packets);
+    assert!(out.iter().all(|(n, place)| *place == i64::from(*n) * 20 - 20), "{out:?}");
+    assert_eq!(counts.jumps, 1);
+}
