@@ -114,8 +114,24 @@ fn debug_one() {
     let listened = listen(&call, false);
     for i in around.saturating_sub(12)..around + 12 {
         let said = &side.of(&call.said)[i];
-        let arrived: Vec<i64> = call.captured(side).filter(|c| c.index == i).map(|c| call.tick(c.at - said.sent - side.of(&call.paths).least(said.sent) + call.start) / 48).collect();
-        let placed = listened.out.iter().find(|o| o.side == side && o.index == i).map(|o| (o.place - call.truth(side, i), o.run));
-        println!("{i} at {} seq {} ts {} {:?} clock {} ssrc {} extra {arrived:?} placed {placed:?}", call.tick(said.sent) / 48, said.number, said.timestamp, said.brings, said.clock_rate, said.ssrc);
+        let arrived: Vec<i64> = call
+            .captured(side)
+            .filter(|c| c.index == i)
+            .map(|c| call.tick(c.at - said.sent - side.of(&call.paths).least(said.sent) + call.start) / 48)
+            .collect();
+        let placed = listened
+            .out
+            .iter()
+            .find(|o| o.side == side && o.index == i)
+            .map(|o| (o.place - call.truth(side, i), o.run));
+        println!(
+            "{i} at {} seq {} ts {} {:?} clock {} ssrc {} extra {arrived:?} placed {placed:?}",
+            call.tick(said.sent) / 48,
+            said.number,
+            said.timestamp,
+            said.brings,
+            said.clock_rate,
+            said.ssrc
+        );
     }
 }

@@ -90,8 +90,6 @@ pub struct Sender {
     run: Option<Run>,
     /// The packet settled last: arrival, time-stamp, and behind its speech in time-stamps and on the axis.
     last: Option<Last>,
-    /// The tap was paused before the next packet.
-    resumed: bool,
     jitter: Jitter,
     heard: Heard,
 }
@@ -105,8 +103,6 @@ struct Held {
     stamp: i64,
     /// Ticks per second of its time-stamp: those of one rate have nothing to do with those of another.
     rate: u32,
-    /// Packets before it were not tapped, or belong to another numbering.
-    whole: bool,
 }
 
 impl Held {
@@ -202,7 +198,6 @@ impl Sender {
             clocks: Vec::new(),
             run: None,
             last: None,
-            resumed: false,
             jitter: Jitter::default(),
             heard: Heard {
                 stream: packet.stream,
@@ -227,7 +222,7 @@ impl Sender {
 
     /// After a pause of the tap: what is missing since is no loss.
     pub fn resumed(&mut self) {
-        self.resumed = true;
+        self.sequence.interrupt();
     }
 
     /// What it was so far.
@@ -273,8 +268,7 @@ impl Sender {
         heard.counts.reordered += u64::from(!ahead);
         let rate = packet.clock_rate.max(1);
         let stamp = self.clock(rate, packet.timestamp).stamp(packet.timestamp, ahead);
-        let whole = first || (ahead && std::mem::take(&mut self.resumed));
-        let held = Held { packet, at, stamp, rate, whole };
+        let held = Held { packet, at, stamp, rate };
         if held.delay().is_some() {
             self.jitter.packet(at - stamp, rate, first);
         }
@@ -306,7 +300,7 @@ impl Sender {
     pub fn settle(&mut self, runs: &mut u64) -> Option<Placed> {
         let (number, held) = self.held.pop_first()?;
         self.due.pop_front();
-        let packets = self.sequence.settle(number, held.whole);
+        let packets = self.sequence.settle(number);
         self.heard.counts.lost += packets;
         let delay = held.delay();
         let jumped = self.run.as_ref().is_some_and(|run| self.jumped(&held, run));

@@ -94,3 +94,31 @@ fn packets_that_change_places_where_the_clock_changes_keep_their_time() {
     assert!(out.iter().all(|(n, place)| *place == i64::from(*n) * 20 - 20), "{out:?}");
     assert_eq!(counts.jumps, 1);
 }
+
+#[test]
+fn the_first_two_of_a_new_numbering_may_change_places() {
+    let numbers = (0..50).chain([30_001, 30_000]).chain(30_002..30_050);
+    let packets =
+        numbers.zip(0..).map(|(number, n)| packet(n * 20, number, i64::from(number) * 20, 20)).collect();
+    let (out, counts, _) = play(packets);
+    assert_eq!((out.len(), counts.lost, counts.reordered), (100, 0, 1));
+}
+
+#[test]
+fn the_first_two_behind_a_pause_may_change_places() {
+    let mut timeline = Timeline::default();
+    for n in (0..50).chain([100, 99]).chain(101..150) {
+        let next = packet(n * 20, n as u16, n * 20, 20);
+        match n {
+            100 => timeline.resume(next.at_ns),
+            _ => timeline.advance(next.at_ns),
+        }
+        timeline.push(Side::Caller, next);
+        if n == 49 {
+            timeline.pause(packet(990, 0, 0, 0).at_ns);
+        }
+    }
+    timeline.finish(packet(3000, 0, 0, 0).at_ns);
+    assert_eq!(settled(&mut timeline).len(), 101);
+    assert_eq!(timeline.heard(Side::Caller).1.lost, 0);
+}
