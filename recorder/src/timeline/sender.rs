@@ -356,12 +356,13 @@ impl Sender {
     }
 
     /// Whether what arrives behind a packet that is `off` the offset of its run does not come back to that. When it
-    /// comes back, the packet was held up, no more; so it was when none behind it tells either way.
+    /// comes back, the packet was held up, no more; so it was when nothing tells, but what was held up with it.
     fn parted(&self, held: &Held, off: i64) -> bool {
         let behind = self.held.values().take_while(|h| h.rate == held.rate && h.at <= held.at + LOOK);
-        let offs = behind.filter_map(|h| Some(h.delay()? - held.delay()? + off));
-        let comes_back = offs.clone().any(|o| o.abs() <= BOUND / 2);
-        !comes_back && (off > LONE || offs.clone().any(|o| (o - off).abs() <= BOUND / 2))
+        let offs = behind.filter_map(|h| Some((h.delay()? - held.delay()? + off, h.at - held.at)));
+        let comes_back = offs.clone().any(|(o, _)| o.abs() <= BOUND / 2);
+        !comes_back
+            && (off > LONE || offs.clone().any(|(o, later)| (o - off).abs() <= BOUND / 2 && later > BOUND))
     }
 
     /// The least delay of a packet and of those that arrive behind it for a while and follow from it.

@@ -68,9 +68,9 @@ fn behind_a_long_silence_a_slow_clock_is_where_it_is() {
 
 #[test]
 fn a_slow_packet_before_a_leap_stands_with_those_before_it() {
-    // Packet 99 takes 140 ms longer, then the time-stamps leap.
+    // Packets 97 to 99 arrive together, up to 180 ms late, then the time-stamps leap.
     let mut packets: Vec<Arrival> =
-        (0..100).map(|n| packet(n * 20 + if n == 99 { 140 } else { 0 }, n as u16, n * 20, 20)).collect();
+        (0..100).map(|n| packet(if n >= 97 { 2120 } else { n * 20 }, n as u16, n * 20, 20)).collect();
     packets.extend((0..100).map(|n| packet(3000 + n * 20, 100 + n as u16, 900_000 + n * 20, 20)));
     let (out, counts, _) = play(packets);
     assert_eq!((out[99], out[100], counts.jumps), ((99, 99 * 20 - 20), (100, 2980), 1));
