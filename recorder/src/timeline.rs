@@ -106,6 +106,8 @@ struct Uncaptured {
     to: i64,
     /// How many of them no sequence number has told of yet; none: their number is not known.
     left: Option<u64>,
+    /// How many it has told of.
+    told: u64,
     /// Where they stand among the missing.
     gap: usize,
 }
@@ -224,7 +226,14 @@ impl Timeline {
         let lane = side.of_mut(&mut self.lanes);
         // What arrived before all that is still to be settled will not be asked for.
         lane.uncaptured.retain(|u| u.to >= self.now - 2 * WINDOW);
-        lane.uncaptured.push(Uncaptured { stream, from, to, left: packets, gap: self.missing.len() });
+        lane.uncaptured.push(Uncaptured {
+            stream,
+            from,
+            to,
+            left: packets,
+            told: 0,
+            gap: self.missing.len(),
+        });
         self.missing.push(Missing { side, cause, from, to, packets: packets.unwrap_or(0) });
     }
 
@@ -380,27 +389,34 @@ fn missed(
     lost: &sender::Lost,
 ) {
     let mut packets = lost.packets;
-    for known in
-        uncaptured.iter_mut().filter(|u| u.stream == stream && u.from <= lost.heard.1 && u.to >= lost.heard.0)
-    {
-        match &mut known.left {
-            Some(left) => {
-                let told = packets.min(*left);
-                (packets, *left) = (packets - told, *left - told);
-            }
-            None => {
-                if let Some(gap) = missing.get_mut(known.gap) {
-                    gap.packets += packets;
-                }
-                packets = 0;
-            }
+    let meant = |u: &&mut Uncaptured| u.stream == stream && u.from <= lost.heard.1 && u.to >= lost.heard.0;
+    for known in uncaptured.iter_mut().filter(meant) {
+        let told = known.left.map_or(packets, |left| packets.min(left));
+        packets -= told;
+        if let Some(gap) = missing.get_mut(known.gap).filter(|_| told > 0) {
+            // Now it is known what was not said: until here it was known when it did not arrive.
+            let first = known.told == 0;
+            gap.from = if first { lost.from } else { gap.from.min(lost.from) };
+            gap.to = if first { lost.to } else { gap.to.max(lost.to) };
+            gap.packets += if known.left.is_none() { told } else { 0 };
         }
+        known.told += told;
+        known.left = known.left.map(|left| left - told);
     }
     if packets > 0 {
         missing.push(Missing { side, cause: Cause::NetworkLoss, from: lost.from, to: lost.to, packets });
     }
 }
 
+#[cfg(test)]
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "the numbers are the test's own"
+)]
+mod oracle;
 #[cfg(test)]
 #[allow(
     clippy::cast_possible_truncation,

@@ -163,19 +163,19 @@ fn the_manifest_tells_what_happened() {
     assert_eq!((manifest.left.counts.packets, manifest.left.counts.lost), (88, 2));
     assert_eq!((manifest.right.counts.packets, manifest.right.counts.lost), (88, 2));
     assert_eq!((manifest.left.counts.undecoded, manifest.right.counts.undecoded), (0, 1));
-    assert_eq!((manifest.packets.count, manifest.duration_ms), (176, 2010));
-    assert_eq!(manifest.pauses, [Span { from_ms: 600, to_ms: 800 }]);
+    assert_eq!((manifest.packets.count, manifest.duration_ms), (176, 2030));
+    assert_eq!(manifest.pauses, [Span { from_ms: 620, to_ms: 820 }]);
     let gaps: Vec<_> =
         manifest.gaps.iter().map(|g| (g.side, g.cause, g.from_ms, g.to_ms, g.packets)).collect();
     assert_eq!(
         gaps,
         [
-            (Side::Callee, Cause::TapOverflow, 1000, 1025, 2),
+            (Side::Callee, Cause::TapOverflow, 1005, 1045, 2),
             (Side::Caller, Cause::NetworkLoss, 1200, 1240, 2),
         ]
     );
     let text = std::fs::read_to_string(folder.join(MANIFEST)).unwrap();
-    assert!(text.contains("\"started_at\": \"2026-11-22T16:00:00Z\""), "{text}");
+    assert!(text.contains("\"started_at\": \"2026-11-22T15:59:59.98Z\""), "{text}");
 }
 
 #[test]

@@ -17,6 +17,10 @@ use crate::rate::TICKS;
 
 /// Ticks by which time-stamp and arrival may part in a run: 100 ms.
 const BOUND: i64 = TICKS as i64 / 10;
+/// Ticks by which a packet may be held up without one behind it to tell that it was: 500 ms.
+const LONE: i64 = TICKS as i64 / 2;
+/// Clocks of different rates that one sender may use in turn.
+const MAX_CLOCKS: usize = 8;
 /// Ticks of one correction: a sample of 8 kHz.
 const SLIP: i64 = 6;
 /// Between corrections towards later, in ticks: so a clock is followed that is slow by 500 millionths.
@@ -81,12 +85,11 @@ pub struct Sender {
     held: BTreeMap<Number, Held>,
     /// When each of them arrived: the first is settled when the oldest of these is old enough.
     due: VecDeque<i64>,
-    clock: Clock,
+    /// One for each rate that it used, the latest first.
+    clocks: Vec<Clock>,
     run: Option<Run>,
     /// The packet settled last: arrival, time-stamp, and behind its speech in time-stamps and on the axis.
     last: Option<Last>,
-    /// The tap was paused before the next packet.
-    resumed: bool,
     jitter: Jitter,
     heard: Heard,
 }
@@ -98,22 +101,24 @@ struct Held {
     at: i64,
     /// Its time-stamp in ticks.
     stamp: i64,
-    /// Its time-stamps have nothing to do with those before.
-    anew: bool,
-    /// Its time-stamp is of another clock: it stands where it arrived.
-    apart: bool,
-    /// Packets before it were not tapped, or belong to another numbering.
-    whole: bool,
+    /// Ticks per second of its time-stamp: those of one rate have nothing to do with those of another.
+    rate: u32,
 }
 
 impl Held {
-    /// How long after its time-stamp it came. Says nothing of the network for what keeps the time-stamp of its beginning.
+    /// How long after its last sample it came: it was not sent before that was said, and packets of any length compare.
+    /// Says nothing of the network for what keeps the time-stamp of its beginning.
     const fn delay(&self) -> Option<i64> {
         match self.packet.brings {
             Brings::Event(_) => None,
-            _ if self.apart => None,
-            _ => Some(self.at - self.stamp),
+            _ => Some(self.at - self.stamp - self.length()),
         }
+    }
+
+    /// Whether it is an event or comfort noise of another clock than the speech of `rate` beside it: it says nothing of that
+    /// clock, and stands where it arrived.
+    const fn apart(&self, rate: u32) -> bool {
+        self.rate != rate && !matches!(self.packet.brings, Brings::Speech(_))
     }
 
     const fn length(&self) -> i64 {
@@ -128,6 +133,8 @@ impl Held {
 #[derive(Debug)]
 struct Run {
     name: u8,
+    /// Ticks per second of its time-stamps.
+    rate: u32,
     /// From time-stamp to place.
     offset: i64,
     /// The least delay seen ahead.
@@ -169,14 +176,16 @@ impl Clock {
 /// Interarrival jitter (RFC 3550, section 6.4.1), in sixteenths of a tick.
 #[derive(Debug, Default)]
 struct Jitter {
-    before: Option<i64>,
+    /// Transit time and clock rate of the packet before.
+    before: Option<(i64, u32)>,
     sixteenths: i64,
 }
 
 impl Jitter {
-    fn packet(&mut self, delay: i64) {
-        if let Some(before) = self.before.replace(delay) {
-            self.sixteenths += (delay - before).abs() - (self.sixteenths + 8) / 16;
+    fn packet(&mut self, transit: i64, rate: u32, first: bool) {
+        let before = self.before.replace((transit, rate)).filter(|(_, before)| *before == rate && !first);
+        if let Some((before, _)) = before {
+            self.sixteenths += (transit - before).abs() - (self.sixteenths + 8) / 16;
         }
     }
 
@@ -192,10 +201,9 @@ impl Sender {
             sequence: Sequence::default(),
             held: BTreeMap::new(),
             due: VecDeque::new(),
-            clock: Clock { rate: packet.clock_rate.max(1), newest: i64::from(packet.timestamp) },
+            clocks: Vec::new(),
             run: None,
             last: None,
-            resumed: false,
             jitter: Jitter::default(),
             heard: Heard {
                 stream: packet.stream,
@@ -220,7 +228,7 @@ impl Sender {
 
     /// After a pause of the tap: what is missing since is no loss.
     pub fn resumed(&mut self) {
-        self.resumed = true;
+        self.sequence.interrupt();
     }
 
     /// What it was so far.
@@ -265,24 +273,28 @@ impl Sender {
         }
         heard.counts.reordered += u64::from(!ahead);
         let rate = packet.clock_rate.max(1);
-        let speech = matches!(packet.brings, Brings::Speech(_));
-        // An event or comfort noise of another clock than the speech beside it says nothing of that clock.
-        let apart = !speech && rate != self.clock.rate;
-        let anew = ahead && speech && rate != self.clock.rate;
-        if anew {
-            self.clock = Clock { rate, newest: i64::from(packet.timestamp) };
-        }
-        let stamp = if apart { at } else { self.clock.stamp(packet.timestamp, ahead) };
-        let whole = first || (ahead && std::mem::take(&mut self.resumed));
-        let held = Held { packet, at, stamp, anew, whole, apart };
-        if let Some(delay) = held.delay() {
-            if anew || first {
-                self.jitter.before = None;
-            }
-            self.jitter.packet(delay);
+        let stamp = self.clock(rate, packet.timestamp).stamp(packet.timestamp, ahead);
+        let held = Held { packet, at, stamp, rate };
+        if held.delay().is_some() {
+            self.jitter.packet(at - stamp, rate, first);
         }
         self.held.insert(number, held);
         self.due.push_back(at);
+    }
+
+    /// The clock of that rate, made from a time-stamp when it is new.
+    fn clock(&mut self, rate: u32, timestamp: u32) -> &mut Clock {
+        let known = self.clocks.iter().position(|c| c.rate == rate);
+        let clock = known.map(|i| self.clocks.remove(i)).unwrap_or(Clock { rate, newest: timestamp.into() });
+        self.clocks.truncate(MAX_CLOCKS - 1);
+        self.clocks.insert(0, clock);
+        &mut self.clocks[0]
+    }
+
+    /// Packets in memory.
+    #[cfg(test)]
+    pub fn held(&self) -> usize {
+        self.held.len().max(self.due.len())
     }
 
     /// Whether a packet is to be settled: one arrived at `until` or before, or too many wait.
@@ -294,15 +306,16 @@ impl Sender {
     pub fn settle(&mut self, runs: &mut u64) -> Option<Placed> {
         let (number, held) = self.held.pop_first()?;
         self.due.pop_front();
-        let packets = self.sequence.settle(number, held.whole);
+        let packets = self.sequence.settle(number);
         self.heard.counts.lost += packets;
-        if held.apart {
-            let (at, run) = (held.at, self.run.as_ref().map_or(1, |r| r.name));
-            return Some(Placed { packet: held.packet, place: at, run, lost: None, broken: true });
+        if let Some(run) = self.run.as_ref().filter(|run| held.apart(run.rate)) {
+            let (place, run) = (held.at, run.name);
+            return Some(Placed { packet: held.packet, place, run, lost: None, broken: true });
         }
         let delay = held.delay();
-        let goes_on = self.last.is_some_and(|l| l.stamp_end == held.stamp) && packets == 0 && !held.anew;
         let jumped = self.run.as_ref().is_some_and(|run| self.jumped(&held, run));
+        let same = self.run.as_ref().is_some_and(|run| run.rate == held.rate);
+        let goes_on = self.last.is_some_and(|l| l.stamp_end == held.stamp) && packets == 0 && same;
         let mut run = match self.run.take() {
             Some(run) if !jumped => run,
             before => {
@@ -310,7 +323,7 @@ impl Sender {
                 *runs += 1;
                 let least = self.least(&held);
                 let name = u8::try_from(*runs % 255).unwrap_or(0) + 1;
-                Run { name, offset: least, least, looked: held.at, moved: held.at }
+                Run { name, rate: held.rate, offset: least, least, looked: held.at, moved: held.at }
             }
         };
         if delay.is_some() {
@@ -339,28 +352,36 @@ impl Sender {
 
     /// Whether a packet begins a new run: its time-stamp and its arrival have parted for good.
     fn jumped(&self, held: &Held, run: &Run) -> bool {
-        let Some(delay) = held.delay() else { return held.anew };
+        if held.rate != run.rate {
+            return true;
+        }
+        let Some(delay) = held.delay() else { return false };
         let off = delay - run.offset;
-        if held.anew || off < -BOUND {
+        if off < -BOUND {
             // Nothing arrives before it was said.
             return true;
         }
         let sudden = self.last.is_none_or(|last| delay - last.delay > BOUND);
-        off > BOUND && sudden && !self.catches_up(held, run.offset)
+        off > BOUND && sudden && self.parted(held, off)
     }
 
-    /// Whether what arrives behind a late packet comes back to the offset: it was held up, no more.
-    fn catches_up(&self, held: &Held, offset: i64) -> bool {
-        let behind = self.held.values().take_while(|h| !h.anew && h.at <= held.at + LOOK);
-        behind.filter_map(Held::delay).any(|delay| (delay - offset).abs() <= BOUND / 2)
+    /// Whether what arrives behind a packet that is `off` the offset of its run does not come back to that. When it
+    /// comes back, the packet was held up, no more; so it was when nothing tells, but what was held up with it.
+    fn parted(&self, held: &Held, off: i64) -> bool {
+        let beside = self.held.values().filter(|h| !h.apart(held.rate));
+        let behind = beside.take_while(|h| h.rate == held.rate && h.at <= held.at + LOOK);
+        let offs = behind.filter_map(|h| Some((h.delay()? - held.delay()? + off, h.at - held.at)));
+        let comes_back = offs.clone().any(|(o, _)| o.abs() <= BOUND / 2);
+        !comes_back
+            && (off > LONE || offs.clone().any(|(o, later)| (o - off).abs() <= BOUND / 2 && later > BOUND))
     }
 
     /// The least delay of a packet and of those that arrive behind it for a while and follow from it.
     fn least(&self, held: &Held) -> i64 {
         let mut least = held.delay().unwrap_or(held.at - held.stamp);
         let (mut stamp, mut length) = (held.stamp, held.length());
-        for ahead in self.held.values() {
-            if ahead.anew || ahead.at > held.at + LOOK {
+        for ahead in self.held.values().filter(|h| !h.apart(held.rate)) {
+            if ahead.rate != held.rate || ahead.at > held.at + LOOK {
                 break;
             }
             let Some(delay) = ahead.delay() else { continue };
@@ -381,9 +402,10 @@ impl Sender {
             (run.least, run.looked) = (self.least(held), held.at);
         }
         let off = run.least - run.offset;
-        if !goes_on && off < 0 {
-            // Behind a silence nobody hears it.
-            run.offset = run.least;
+        if !goes_on {
+            // Behind a silence nobody hears it. In it the clock may have fallen behind, as far as clocks do.
+            let silence = self.last.map_or(0, |last| held.at - last.at);
+            run.offset += off.min((silence / SLOW * SLIP).max(0));
         } else if off < -LET_BE {
             run.offset -= SLIP;
         } else if off > LET_BE && held.at - run.moved >= SLOW {

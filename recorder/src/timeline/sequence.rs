@@ -34,6 +34,8 @@ pub struct Sequence {
     highest: Option<Number>,
     /// The last that was settled.
     settled: Option<Number>,
+    /// Numbers behind which none can be told missing up to the next that comes, lowest first.
+    breaks: VecDeque<Number>,
     /// Runs that were given out as lost: first number and count.
     told: VecDeque<(Number, i64)>,
 }
@@ -64,15 +66,25 @@ impl Sequence {
 
     /// Begins anew, far ahead of all numbers so far, so that none can be taken for one of those.
     fn begin(&mut self, cycle: i64, sequence: u16) -> Order {
+        self.interrupt();
         let number = (cycle << 16) + i64::from(sequence);
         self.highest = Some(number);
         Order::First(number)
     }
 
-    /// `number` is settled: gives how many before it are lost. `whole`: none can be told missing before it.
-    pub fn settle(&mut self, number: Number, whole: bool) -> u64 {
+    /// What follows the highest number so far is no loss: nobody listened, or other numbers follow.
+    pub fn interrupt(&mut self) {
+        if self.highest > self.breaks.back().copied() {
+            self.breaks.extend(self.highest);
+        }
+    }
+
+    /// `number` is settled: gives how many before it are lost.
+    pub fn settle(&mut self, number: Number) -> u64 {
+        let broken = self.breaks.iter().take_while(|b| **b < number).count();
+        self.breaks.drain(..broken);
         let missing = match self.settled.replace(number) {
-            Some(last) if !whole => number - last - 1,
+            Some(last) if broken == 0 => number - last - 1,
             _ => 0,
         };
         let Ok(lost) = u64::try_from(missing) else { return 0 };
@@ -96,8 +108,8 @@ mod tests {
         assert_eq!(sequence.order(65_535), Order::First(65_535));
         assert_eq!(sequence.order(1), Order::Ahead(65_537));
         assert_eq!(sequence.order(0), Order::Behind(65_536));
-        assert_eq!(sequence.settle(65_535, true), 0);
-        assert_eq!(sequence.settle(65_537, false), 1);
+        assert_eq!(sequence.settle(65_535), 0);
+        assert_eq!(sequence.settle(65_537), 1);
         assert_eq!(sequence.order(0), Order::Late);
         assert_eq!(sequence.order(1), Order::Duplicate);
     }
@@ -106,10 +118,10 @@ mod tests {
     fn a_leap_begins_anew_and_nothing_is_lost_by_it() {
         let mut sequence = Sequence::default();
         sequence.order(10);
-        sequence.settle(10, true);
+        sequence.settle(10);
         let Order::First(number) = sequence.order(30_000) else { panic!("no new beginning") };
         assert!(number > 65_536);
-        assert_eq!(sequence.settle(number, true), 0);
+        assert_eq!(sequence.settle(number), 0);
         // What the old run still brings is a new beginning again, not a loss of all in between.
         assert!(matches!(sequence.order(11), Order::First(_)));
     }

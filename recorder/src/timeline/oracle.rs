@@ -1,0 +1,137 @@
+//! The timeline against a world that is known: two parties talk over two networks, and each packet's truth is at hand.
+//!
+//! Every call follows from its seed. `RECORDER_ORACLE_CASES=n` plays n times as many.
+
+mod call;
+mod cases;
+mod chance;
+mod judge;
+mod listener;
+mod network;
+mod party;
+
+use call::{Blind, Call};
+use chance::Chance;
+use listener::{Listened, listen};
+use network::{Jitter, Loss, Path};
+use party::{Habits, MS, Party};
+
+use super::*;
+
+const SECOND: i64 = 1000 * MS;
+
+/// The seeds of a property.
+fn seeds(usual: u64) -> std::ops::Range<u64> {
+    let times = std::env::var("RECORDER_ORACLE_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
+    0..usual * times
+}
+
+/// Habits of all kinds, drawn.
+fn habits(chance: &mut Chance) -> Habits {
+    Habits {
+        ppb: 200_000,
+        suppresses: chance.permille(600),
+        comforts: chance.permille(500),
+        events: 50,
+        holds: 20,
+        stops: 30,
+        leaps: 30,
+        transfers: 30,
+        restarts: 30,
+        recodes: 50,
+    }
+}
+
+/// A way on which every 16th packet is as fast as any, whatever happens to the others.
+fn attainable(chance: &mut Chance) -> Path {
+    let mean = chance.within(0, 25) * MS;
+    Path {
+        base: vec![(0, chance.within(1, 150) * MS)],
+        jitter: chance.pick(&[
+            Jitter::None,
+            Jitter::Exponential(mean),
+            Jitter::Gamma(mean),
+            Jitter::Spikes(mean / 4),
+        ]),
+        calm: 16,
+        loss: chance.pick(&[
+            Loss::default(),
+            Loss { good: 10, ..Loss::default() },
+            Loss { fails: 10, heals: 250, good: 1, bad: 700 },
+            Loss { fails: 2, heals: 30, good: 0, bad: 1000 },
+        ]),
+        twice: chance.pick(&[0, 5, 50]),
+        overtaken: chance.pick(&[0, 5, 30]),
+        queue: chance.permille(500),
+        stalls: Vec::new(),
+    }
+}
+
+/// A call of `length` over ways that allow 5 ms.
+fn ordinary(seed: u64, length: i64) -> Call {
+    let mut chance = Chance::new(seed);
+    let parties = Side::BOTH.map(|side| {
+        let (seed, start) = (chance.below(1 << 40), chance.within(0, 10_000) * MS);
+        Party::new(side, habits(&mut chance), seed, start).live(length)
+    });
+    let paths = [attainable(&mut chance), attainable(&mut chance)];
+    Call::new(parties, paths, Vec::new(), seed)
+}
+
+/// Tells the seed of a call that fails.
+struct Named(&'static str, u64);
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("{} of seed {}", self.0, self.1);
+        }
+    }
+}
+
+#[test]
+fn speech_stands_where_it_was_said() {
+    for seed in seeds(60) {
+        let _named = Named("ordinary call", seed);
+        let call = ordinary(seed, 120 * SECOND);
+        let listened = listen(&call, false);
+        judge::complete(&call, &listened);
+        judge::near(&call, &listened);
+        judge::smooth(&call, &listened);
+        judge::counted(&call, &listened);
+        judge::gaps(&call, &listened);
+    }
+}
+
+#[test]
+#[ignore = "debug"]
+fn debug_one() {
+    let seed: u64 = std::env::var("SEED").unwrap().parse().unwrap();
+    let around: usize = std::env::var("AT").unwrap().parse().unwrap();
+    let side = if std::env::var("SIDE").as_deref() == Ok("1") { Side::Callee } else { Side::Caller };
+    let call = ordinary(seed, 120 * SECOND);
+    println!("{:?}", side.of(&call.paths));
+    let listened = listen(&call, false);
+    for i in around.saturating_sub(12)..around + 12 {
+        let said = &side.of(&call.said)[i];
+        let arrived: Vec<i64> = call
+            .captured(side)
+            .filter(|c| c.index == i)
+            .map(|c| call.tick(c.at - said.sent - side.of(&call.paths).least(said.sent) + call.start) / 48)
+            .collect();
+        let placed = listened
+            .out
+            .iter()
+            .find(|o| o.side == side && o.index == i)
+            .map(|o| (o.place - call.truth(side, i), o.run));
+        println!(
+            "{i} at {} seq {} ts {} {:?} clock {} ssrc {} extra {arrived:?} placed {placed:?}",
+            call.tick(said.sent) / 48,
+            said.number,
+            said.timestamp,
+            said.brings,
+            said.clock_rate,
+            said.ssrc
+        );
+    }
+}

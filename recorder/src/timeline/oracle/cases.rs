@@ -1,0 +1,124 @@
+//! The shortest cases of what the oracle found.
+
+use crate::manifest::{Cause, Counts};
+use crate::spool::Side;
+use crate::timeline::{Arrival, Brings, Missing, Settled, Timeline};
+
+/// Ticks of a millisecond.
+const MS: i64 = 48;
+
+/// A packet of `ms` of speech of an 8 kHz clock, which arrives at `at` (ms).
+fn packet(at: i64, sequence: u16, stamp: i64, ms: i64) -> Arrival {
+    Arrival {
+        at_ns: 1_000_000_000_000_u64.saturating_add_signed(at * 1_000_000),
+        stream: 0,
+        ssrc: 1,
+        sequence,
+        timestamp: (stamp * 8) as u32,
+        clock_rate: 8000,
+        brings: Brings::Speech(ms * MS),
+        mark: 8,
+        payload: Vec::new(),
+        bytes: 172,
+    }
+}
+
+/// All that is settled by now: sequence number and place in ms.
+fn settled(timeline: &mut Timeline) -> Vec<(u16, i64)> {
+    std::iter::from_fn(|| timeline.settled()).map(|s: Settled| (s.packet.sequence, s.place / MS)).collect()
+}
+
+/// Sequence numbers and places (ms) of the caller's packets, the counts and what is missing.
+fn play(packets: Vec<Arrival>) -> (Vec<(u16, i64)>, Counts, Vec<Missing>) {
+    let mut timeline = Timeline::default();
+    let (mut out, last) = (Vec::new(), packets.last().map_or(0, |p| p.at_ns));
+    for packet in packets {
+        timeline.advance(packet.at_ns);
+        out.extend(settled(&mut timeline));
+        timeline.push(Side::Caller, packet);
+    }
+    timeline.finish(last);
+    out.extend(settled(&mut timeline));
+    (out, timeline.heard(Side::Caller).1, timeline.missing())
+}
+
+#[test]
+fn packets_of_any_length_stand_where_they_were_said() {
+    // Each is sent when its last sample was said: from 20 ms to 60 ms, the voice goes on.
+    let mut packets: Vec<Arrival> = (0..100).map(|n| packet(n * 20 + 20, n as u16, n * 20, 20)).collect();
+    packets.extend((0..100).map(|n| packet(2060 + n * 60, 100 + n as u16, 2000 + n * 60, 60)));
+    let (out, counts, _) = play(packets);
+    // The first arrives at 0 on the axis, so it was said 20 ms before.
+    assert!(out.iter().all(|(n, place)| {
+        let n = i64::from(*n);
+        *place == if n < 100 { n * 20 } else { 2000 + (n - 100) * 60 } - 20
+    }));
+    assert_eq!(counts.jumps, 0);
+}
+
+#[test]
+fn behind_a_long_silence_a_slow_clock_is_where_it_is() {
+    // 200 millionths slow: 24 ms in 2 minutes of silence.
+    let said = |n: i64| if n < 100 { n * 20 } else { 120_000 + n * 20 };
+    let packets = (0..200).map(|n| packet(said(n) + said(n) / 5000, n as u16, said(n), 20)).collect();
+    let (out, _, _) = play(packets);
+    let worst = out.iter().map(|(n, place)| (place - said((*n).into()) * 5001 / 5000 + 20).abs()).max();
+    assert!(worst <= Some(5), "{worst:?} ms off");
+}
+
+#[test]
+fn a_slow_packet_before_a_leap_stands_with_those_before_it() {
+    // Packets 97 to 99 arrive together, up to 180 ms late, then the time-stamps leap.
+    let mut packets: Vec<Arrival> =
+        (0..100).map(|n| packet(if n >= 97 { 2120 } else { n * 20 }, n as u16, n * 20, 20)).collect();
+    packets.extend((0..100).map(|n| packet(3000 + n * 20, 100 + n as u16, 900_000 + n * 20, 20)));
+    let (out, counts, _) = play(packets);
+    assert_eq!((out[99], out[100], counts.jumps), ((99, 99 * 20 - 20), (100, 2980), 1));
+}
+
+#[test]
+fn packets_that_change_places_where_the_clock_changes_keep_their_time() {
+    // Packets 50 to 99 count in 48 kHz; of those and of the ones before, two arrive 45 ms late.
+    let mut packets: Vec<Arrival> = (0..100_i64)
+        .map(|n| {
+            let late = if n == 49 || n == 50 { 45 } else { 0 };
+            let mut packet = packet(n * 20 + late, n as u16, n * 20, 20);
+            if n >= 50 {
+                (packet.clock_rate, packet.timestamp) = (48_000, 3_000_000_000 + n as u32 * 960);
+            }
+            packet
+        })
+        .collect();
+    packets.sort_by_key(|p| p.at_ns);
+    let (out, counts, _) = play(packets);
+    assert!(out.iter().all(|(n, place)| *place == i64::from(*n) * 20 - 20), "{out:?}");
+    assert_eq!(counts.jumps, 1);
+}
+
+#[test]
+fn the_first_two_of_a_new_numbering_may_change_places() {
+    let numbers = (0..50).chain([30_001, 30_000]).chain(30_002..30_050);
+    let packets =
+        numbers.zip(0..).map(|(number, n)| packet(n * 20, number, i64::from(number) * 20, 20)).collect();
+    let (out, counts, _) = play(packets);
+    assert_eq!((out.len(), counts.lost, counts.reordered), (100, 0, 1));
+}
+
+#[test]
+fn the_first_two_behind_a_pause_may_change_places() {
+    let mut timeline = Timeline::default();
+    for n in (0..50).chain([100, 99]).chain(101..150) {
+        let next = packet(n * 20, n as u16, n * 20, 20);
+        match n {
+            100 => timeline.resume(next.at_ns),
+            _ => timeline.advance(next.at_ns),
+        }
+        timeline.push(Side::Caller, next);
+        if n == 49 {
+            timeline.pause(packet(990, 0, 0, 0).at_ns);
+        }
+    }
+    timeline.finish(packet(3000, 0, 0, 0).at_ns);
+    assert_eq!(settled(&mut timeline).len(), 101);
+    assert_eq!(timeline.heard(Side::Caller).1.lost, 0);
+}

@@ -1,0 +1,172 @@
+//! What must hold of a call that was played, whatever the network did.
+
+use std::collections::HashMap;
+
+use super::call::{Call, Tally};
+use super::listener::{Listened, Out, sound};
+use crate::manifest::Cause;
+use crate::spool::Side;
+use crate::timeline::Brings;
+
+/// Ticks that speech may be off: 5 ms.
+pub const NEAR: i64 = 240;
+/// Ticks of one sample of 8 kHz: what a correction may skip or repeat.
+const STEP: i64 = 6;
+
+/// Every packet that was captured comes out once, and none else.
+pub fn complete(call: &Call, listened: &Listened) {
+    for side in Side::BOTH {
+        let mut captured: Vec<usize> = call.heard(side).into_iter().collect();
+        let mut out: Vec<usize> = listened.out.iter().filter(|o| o.side == side).map(|o| o.index).collect();
+        captured.sort_unstable();
+        out.sort_unstable();
+        assert!(captured == out, "{side:?}: {} captured, {} came out", captured.len(), out.len());
+    }
+}
+
+/// How far each packet of speech stands from the truth, in ticks: positive is too late.
+pub fn errors(call: &Call, listened: &Listened) -> impl Iterator<Item = (Out, i64)> {
+    let speech = |o: &&Out| o.side.of(&call.said)[o.index].speech() > 0;
+    listened.out.iter().filter(speech).map(|o| (*o, o.place - call.truth(o.side, o.index)))
+}
+
+/// All speech stands within 5 ms of the truth, and none is late.
+pub fn near(call: &Call, listened: &Listened) {
+    for (out, error) in errors(call, listened) {
+        let said = &out.side.of(&call.said)[out.index];
+        let at = call.tick(said.sent) / 48;
+        assert!(error.abs() <= NEAR && !out.late, "{error} ticks off, said at {at} ms: {out:?} {said:?}");
+    }
+}
+
+/// Speech that went on without a break goes on without one, but for corrections of one sample.
+pub fn smooth(call: &Call, listened: &Listened) {
+    let mut before: HashMap<(usize, u32), Out> = HashMap::new();
+    for (out, _) in errors(call, listened) {
+        let said = out.side.of(&call.said);
+        let key = (out.side as usize, said[out.index].numbering);
+        let Some(before) = before.insert(key, out) else { continue };
+        let (a, b) = (&said[before.index], &said[out.index]);
+        let ticks =
+            i64::from(b.timestamp.wrapping_sub(a.timestamp).cast_signed()) * 48_000 / i64::from(a.clock_rate);
+        if out.index == before.index + 1
+            && a.clock_rate == b.clock_rate
+            && a.sent == b.from
+            && ticks == a.speech()
+        {
+            let step = out.place - before.place - ticks;
+            assert!(
+                out.run == before.run && step.abs() <= STEP,
+                "a step of {step} ticks: {before:?}, {out:?}"
+            );
+        }
+    }
+}
+
+/// All counts are those of the truth.
+pub fn counted(call: &Call, listened: &Listened) {
+    for side in Side::BOTH {
+        let (heard, all) = listened.timeline.heard(side);
+        let told = Tally {
+            packets: all.packets,
+            duplicates: all.duplicates,
+            reordered: all.reordered,
+            lost: all.lost,
+            jumps: all.jumps,
+            sources: all.sources,
+        };
+        assert_eq!((told, all.late), (call.tally(side), 0), "{side:?}");
+        for sender in heard {
+            let (told, right) = (sender.counts.jitter_us, jitter(call, side, sender.ssrc));
+            assert!(told.abs_diff(right) <= 150 + right / 50, "jitter of {told} us, RFC 3550 says {right}");
+        }
+    }
+}
+
+/// RFC 3550, section 6.4.1, by the letter, in microseconds; a change of clock begins anew.
+fn jitter(call: &Call, side: Side, ssrc: u32) -> u64 {
+    let said = side.of(&call.said);
+    let (mut jitter, mut before, mut seen) = (0.0_f64, None, std::collections::HashSet::new());
+    for carried in call.captured(side) {
+        let packet = &said[carried.index];
+        let event = matches!(packet.brings, Brings::Event(_));
+        if packet.ssrc != ssrc || !seen.insert(carried.index) || event {
+            continue;
+        }
+        let key = (packet.clock_rate, packet.numbering);
+        if let Some((at, timestamp, was)) = before.replace((carried.at, packet.timestamp, key))
+            && was == key
+        {
+            let stamps = f64::from(packet.timestamp.wrapping_sub(timestamp).cast_signed());
+            let d = (carried.at - at) as f64 / 1e3 - stamps * 1e6 / f64::from(packet.clock_rate);
+            jitter += (d.abs() - jitter) / 16.0;
+        }
+    }
+    jitter as u64
+}
+
+/// The gaps are where packets are missing, for the right cause, and tell of all of them.
+pub fn gaps(call: &Call, listened: &Listened) {
+    let missing = listened.timeline.missing();
+    for side in Side::BOTH {
+        let holes = call.holes(side);
+        let lost: u64 = holes.iter().map(|h| h.packets - h.arrived).sum();
+        let told: Vec<_> =
+            missing.iter().filter(|m| m.side == side && m.cause == Cause::NetworkLoss).collect();
+        assert_eq!(
+            told.iter().map(|m| m.packets).sum::<u64>(),
+            lost,
+            "{side:?}: packets that the network lost"
+        );
+        let said = side.of(&call.said);
+        let mut allowed = 0;
+        for hole in holes.iter().filter(|h| h.packets > h.arrived) {
+            let (before, behind) = hole.between;
+            let from = call.truth(side, before) + said[before].speech();
+            let to = call.truth(side, behind);
+            // What keeps the time-stamp of its beginning, as an event does, says less of where it was.
+            let within = told.iter().any(|m| m.from <= from + NEAR && m.to >= to - NEAR);
+            assert!(within, "{side:?}: {hole:?} at {from}..{to}, told {told:?}");
+            allowed += (to - from).max(0) + 2 * NEAR;
+        }
+        let spans: i64 = told.iter().map(|m| m.to - m.from).sum();
+        assert!(spans <= allowed, "{side:?}: gaps of {spans} ticks, {allowed} are right");
+    }
+}
+
+/// The mixed voices: each packet's samples once and in their place, silence where nothing was captured.
+pub fn audible(call: &Call, listened: &Listened) {
+    for side in Side::BOTH {
+        let (said, voice) = (side.of(&call.said), side.of(&listened.voices));
+        let mut owed = voice.len() as i64;
+        // What may sound: the truth, and 5 ms around it.
+        let mut sounds = vec![false; voice.len()];
+        for index in call.heard(side) {
+            let length = said[index].speech() / STEP;
+            let at = (call.truth(side, index) - listened.origin) / STEP;
+            let span = |from: i64, to: i64| {
+                from.clamp(0, voice.len() as i64) as usize..to.clamp(0, voice.len() as i64) as usize
+            };
+            let near = NEAR / STEP;
+            sounds[span(at - near, at + length + near)].fill(true);
+            if length > 0 {
+                let middle = sound(said[index].sample + length / 2);
+                let around = span(at + length / 2 - 4000, at + length / 2 + 4000);
+                let from = around.start as i64;
+                let found: Vec<i64> =
+                    voice[around].iter().zip(from..).filter(|(s, _)| **s == middle).map(|(_, i)| i).collect();
+                let right = found.len() == 1 && (found[0] - at - length / 2).abs() <= near;
+                assert!(right, "{side:?}: packet {index} belongs at {at}, its middle is at {found:?}");
+                owed -= length;
+            }
+        }
+        let silent = voice.iter().zip(&sounds).all(|(s, may)| *s == 0 || *may);
+        assert!(silent, "{side:?}: something sounds where nothing was said");
+        let zeros = voice.iter().filter(|s| **s == 0).count() as i64;
+        // A correction skips or bridges one sample, a run may begin over the end of another.
+        assert!(
+            (zeros - owed).abs() <= voice.len() as i64 / 2000,
+            "{side:?}: {zeros} samples are silent, {owed} should be"
+        );
+    }
+}
