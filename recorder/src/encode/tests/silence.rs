@@ -36,7 +36,7 @@ fn a_pause_decodes_to_nothing_at_all_without_a_click_at_its_edges() {
             // All speech, and the 200 ms after it, are as true as without, give or take what the encoder chooses otherwise.
             for span in [0..1200, 4000..4100, 4000..4990] {
                 let errors = [&whole, &quiet].map(|heard| error(heard, &side, rate, span.clone()));
-                assert!(errors[1] < errors[0] + 2.0, "{program} {rate:?} {span:?}: {errors:?}");
+                assert!(errors[1] < errors[0] + 3.0, "{program} {rate:?} {span:?}: {errors:?}");
             }
             // The edges: no more energy than the idle line had, no step that is not in the speech itself.
             for span in [ms(1195, 1225), ms(3980, 4000)] {
