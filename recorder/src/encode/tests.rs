@@ -128,6 +128,13 @@ fn difference(one: &[i16], other: &[i16]) -> f64 {
     level(one.iter().zip(other).map(|(a, b)| f64::from(*a) - f64::from(*b)))
 }
 
+/// Level of what was added to the sound between two milliseconds, by all that happened on the way to 48 kHz.
+fn error(decoded: &[i16], original: &[i16], rate: Rate, ms: std::ops::Range<usize>) -> f64 {
+    let at = |ms: usize| ms * rate.hz() as usize / 1000;
+    let heard = decoded.iter().step_by(rate.ticks() as usize).skip(at(ms.start));
+    level(heard.zip(&original[at(ms.start)..at(ms.end)]).map(|(d, o)| f64::from(*d) - f64::from(*o)))
+}
+
 #[test]
 fn independent_decoders_hear_each_voice_in_its_own_channel_only() {
     for rates in [[Rate::Narrow; 2], [Rate::Narrow, Rate::Full], [Rate::SuperWide, Rate::Wide]] {
@@ -201,7 +208,7 @@ fn every_quality_that_may_be_set_is_of_the_coder_whose_packets_stand_alone() {
             let mut voices = Voices::new([rate; 2], Quality { bitrate, complexity, ..QUALITY }).unwrap();
             let all = packets(&mut voices, [rate; 2], [&side, &[]]);
             assert!(all.iter().all(|p| p[0] >= 0x80), "{bitrate} {complexity} {rate:?}");
-            let bits = all.iter().take(25).map(|p| p.len()).sum::<usize>() * 8 * 2;
+            let bits = all.iter().take(25).map(Vec::len).sum::<usize>() * 8 * 2;
             let asked = voices.tally()[0].encoded as usize / 25
                 * bitrate as usize
                 * if rate == Rate::Narrow { 1 } else { 2 };

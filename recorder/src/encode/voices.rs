@@ -182,12 +182,11 @@ impl Voice {
             self.at_rest = None;
         }
         let at_rest = self.at_rest;
-        let packet = match &at_rest {
-            Some(packet) => packet,
-            None => {
-                let length = self.encoder.encode(samples, &mut self.packet)?;
-                self.packet.get(..length).ok_or(EncodeError::Form)?
-            }
+        let packet = if let Some(packet) = &at_rest {
+            packet
+        } else {
+            let length = self.encoder.encode(samples, &mut self.packet)?;
+            self.packet.get(..length).ok_or(EncodeError::Form)?
         };
         let says_silence = matches!(packet, [contents, rest @ ..] if *contents >= CELT && *rest == SILENT);
         *if says_silence { &mut self.tally.silent } else { &mut self.tally.encoded } += 1;

