@@ -2,32 +2,38 @@
 //!
 //! Without its default feature `capture` this crate is what control and `bauta` share with the recorder:
 //! the [`label`] that control puts on a call, the [`settings`], the [`spool`] format, and the way archives are
-//! named ([`archive`]), described ([`manifest`]) and verified ([`verify`]). With it, in the order of the data:
-//! `capture` (tap to spool), `timeline`, `codec`, `encode`, and `archiver` (spool to archive).
+//! named ([`archive`]), described ([`manifest`]), read ([`audio`]) and verified ([`verify`]). With it, in the order
+//! of the data: `capture` (tap to spool), `timeline`, `codec`, `encode`, and `archiver` (spool to archive).
+//!
+//! The feature `export` adds what turns an archive into a WAV file ([`export`]).
 
 #![forbid(unsafe_code)]
 
 pub mod archive;
 #[cfg(feature = "capture")]
 pub mod archiver;
+pub mod audio;
 #[cfg(feature = "capture")]
 pub mod capture;
 #[cfg(feature = "capture")]
 pub mod codec;
 #[cfg(feature = "capture")]
 pub mod encode;
+pub mod export;
 pub mod label;
 pub mod manifest;
 #[cfg(feature = "capture")]
 pub mod metrics;
+pub mod moment;
 #[cfg(test)]
 mod random;
 pub mod rate;
 #[cfg(feature = "capture")]
 pub mod resample;
+mod seal;
 pub mod settings;
 pub mod spool;
-#[cfg(any(feature = "capture", test))]
+#[cfg(feature = "capture")]
 pub mod timeline;
 pub mod verify;
 

@@ -1,15 +1,14 @@
 //! `manifest.json`: what an archive says about itself.
 //!
-//! Written once by the archiver, read by control, `bauta` and the dispute desk. The last field, `seal`, is the
-//! SHA-256 over all bytes of the file before it, so that a change of any byte is found. (The seal tells
-//! damage; who wrote the file is for a signature to tell.)
+//! Written once by the archiver, read by control, `bauta` and the dispute desk. Its last field is the
+//! [seal](crate::seal), so that a change of any byte is found. [`SCHEMA`] describes every field to other programs.
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::label::Codec;
+use crate::seal::{self, SealError};
 use crate::spool::Side;
 
 /// The version of the manifest that this crate writes.
@@ -17,6 +16,9 @@ use crate::spool::Side;
 /// 2 added: streams, jitter, `dtmf`, `silenced`, the encoder's `library`, `silence_dbfs` and `channels`, `continues`. What version 1
 /// lacks reads as empty.
 pub const VERSION: u32 = 2;
+
+/// The JSON Schema (2020-12) of what this crate writes.
+pub const SCHEMA: &str = include_str!("../schema/manifest.json");
 
 /// An archive's manifest. Times are UTC, RFC 3339; `…_ms` count milliseconds from the start of the audio.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -264,47 +266,34 @@ pub struct EncodedChannel {
 /// Why a manifest is not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
-    /// No seal in its place: cut, or changed.
-    #[error("the seal is missing or is not where it belongs")]
-    NoSeal,
-    /// The seal is another one.
-    #[error("the seal does not match: the manifest was changed")]
-    Seal,
+    /// Not as it was written.
+    #[error(transparent)]
+    Seal(#[from] SealError),
     /// Sealed, but not a manifest.
     #[error("not a manifest at line {} column {}", .0.line(), .0.column())]
     Json(#[from] serde_json::Error),
     /// From a later version of this software.
-    #[error("manifest version {0}; this software reads up to {VERSION}")]
-    Version(u32),
+    #[error("manifest version {found}; this software reads up to {known}")]
+    Version {
+        /// Its version.
+        found: u32,
+        /// The latest that is read.
+        known: u32,
+    },
 }
-
-/// What stands between the last field of the manifest proper and the seal's digits.
-const SEAL: &str = ",\n  \"seal\": \"";
-const END: &str = "\"\n}\n";
 
 impl Manifest {
     /// The file's bytes, sealed.
     pub fn to_bytes(&self) -> Result<Vec<u8>, serde_json::Error> {
-        let mut text = serde_json::to_string_pretty(self)?;
-        text.truncate(text.trim_end_matches(['}', '\n']).len());
-        let seal = crate::hexadecimal(&Sha256::digest(text.as_bytes()));
-        Ok([&text, SEAL, &seal, END].concat().into_bytes())
+        seal::close(self)
     }
 
     /// Reads the file's bytes; refuses them when any was changed.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ManifestError> {
-        let at = bytes.len().checked_sub(SEAL.len() + 64 + END.len()).ok_or(ManifestError::NoSeal)?;
-        let (body, tail) = bytes.split_at_checked(at).ok_or(ManifestError::NoSeal)?;
-        let seal = tail
-            .strip_prefix(SEAL.as_bytes())
-            .and_then(|t| t.strip_suffix(END.as_bytes()))
-            .ok_or(ManifestError::NoSeal)?;
-        if seal != crate::hexadecimal(&Sha256::digest(body)).as_bytes() {
-            return Err(ManifestError::Seal);
-        }
+        seal::check(bytes)?;
         let manifest: Self = serde_json::from_slice(bytes)?;
         if manifest.version > VERSION {
-            return Err(ManifestError::Version(manifest.version));
+            return Err(ManifestError::Version { found: manifest.version, known: VERSION });
         }
         Ok(manifest)
     }

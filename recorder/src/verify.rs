@@ -1,4 +1,6 @@
-//! Checks an archive against its manifest. Reads only; used by `bauta verify` and by control before it serves.
+//! Checks an archive against its manifest, and an export against its own. Reads only; used by `bauta`.
+
+mod exported;
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
@@ -7,8 +9,12 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 use crate::archive::{AUDIO, MANIFEST, PACKETS};
+use crate::audio::{self, AudioError};
 use crate::manifest::{Manifest, ManifestError};
+use crate::rate::TICKS;
 use crate::spool::{Chain, Item, ReadError, Reader};
+
+pub use exported::{ExportReport, verify_export};
 
 /// What was found.
 #[derive(Debug)]
@@ -26,12 +32,17 @@ impl Report {
     }
 }
 
-/// One thing that is wrong with an archive.
+/// One thing that is wrong with an archive or an export.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// The manifest is missing, damaged or changed.
-    #[error("{MANIFEST}: {0}")]
-    Manifest(#[from] ManifestError),
+    /// A manifest is damaged or changed.
+    #[error("{file}: {source}")]
+    Manifest {
+        /// Which.
+        file: String,
+        /// Why.
+        source: ManifestError,
+    },
     /// A file cannot be read.
     #[error("{file}: {source}")]
     Unreadable {
@@ -60,14 +71,37 @@ pub enum Failure {
         /// Where and why.
         source: ReadError,
     },
+    /// The audio is not what an archive's is.
+    #[error("{file}: {source}")]
+    Audio {
+        /// Which.
+        file: String,
+        /// Where and why.
+        source: AudioError,
+    },
 }
 
-/// Verifies the archive in `folder`: the manifest's seal, the audio's hash, the capture's hash and the chain over
-/// its packets. Any one byte changed in any of the files is a failure.
+impl Failure {
+    /// The name of the file that it is about.
+    pub fn file(&self) -> &str {
+        match self {
+            Self::Manifest { file, .. }
+            | Self::Unreadable { file, .. }
+            | Self::Differs { file, .. }
+            | Self::Capture { file, .. }
+            | Self::Audio { file, .. } => file,
+        }
+    }
+}
+
+/// Verifies the archive in `folder`: the manifest's seal, the audio's hash and duration, the capture's hash and the
+/// chain over its packets. Any one byte changed in any of the files is a failure.
 pub fn verify(folder: &Path) -> Report {
     let mut failures = Vec::new();
     let manifest = match std::fs::read(folder.join(MANIFEST)) {
-        Ok(bytes) => Manifest::from_bytes(&bytes).map_err(Failure::from),
+        Ok(bytes) => {
+            Manifest::from_bytes(&bytes).map_err(|source| Failure::Manifest { file: MANIFEST.into(), source })
+        }
         Err(source) => Err(Failure::Unreadable { file: MANIFEST.into(), source }),
     };
     let manifest = match manifest {
@@ -77,6 +111,7 @@ pub fn verify(folder: &Path) -> Report {
     let audio = &manifest.audio;
     same(&mut failures, MANIFEST, "audio's name", AUDIO, &audio.file);
     hashed(&mut failures, folder, AUDIO, &audio.sha256, audio.bytes);
+    lasts(&mut failures, folder, manifest.duration_ms);
     if let Some(file) = &manifest.packets.file {
         same(&mut failures, MANIFEST, "packets' name", PACKETS, file);
         hashed(&mut failures, folder, PACKETS, &manifest.packets.file_sha256, manifest.packets.bytes);
@@ -110,6 +145,23 @@ fn hashed(failures: &mut Vec<Failure>, folder: &Path, file: &str, sha256: &str, 
     }
 }
 
+/// The audio's duration, by its packets.
+fn lasts(failures: &mut Vec<Failure>, folder: &Path, duration_ms: u64) {
+    // That it cannot be opened was said when it was hashed.
+    let Ok(file) = File::open(folder.join(AUDIO)) else { return };
+    match audio::length(BufReader::new(file)) {
+        Ok((ticks, None)) => {
+            // A part of a millisecond may be left out or counted as one.
+            let ms = u64::from(TICKS / 1000);
+            if ticks.abs_diff(duration_ms.saturating_mul(ms)) >= ms {
+                let (expected, found) = (format!("{duration_ms} ms"), format!("{} ms", ticks / ms));
+                same(failures, AUDIO, "duration", &expected, &found);
+            }
+        }
+        Ok((_, Some(source))) | Err(source) => failures.push(Failure::Audio { file: AUDIO.into(), source }),
+    }
+}
+
 /// SHA-256 (hexadecimal) and length of all that `input` gives.
 pub(crate) fn hash(mut input: impl Read) -> io::Result<(String, u64)> {
     let mut hash = Sha256::new();
@@ -137,4 +189,36 @@ fn chain(path: &Path) -> Result<Chain, ReadError> {
         }
     }
     Ok(chain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_archive_of_the_first_version_still_holds() {
+        let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/schema/version-1"));
+        let report = verify(folder);
+        assert!(report.holds(), "{:?}", report.failures);
+        let manifest = report.manifest.unwrap();
+        assert_eq!((manifest.version, manifest.duration_ms, manifest.gaps.len()), (1, 100, 1));
+        assert_eq!((manifest.left.counts.packets, manifest.left.streams.len()), (5, 0));
+        assert_eq!((manifest.silenced.len(), manifest.continues), (0, None));
+    }
+
+    #[test]
+    fn a_duration_that_is_not_the_audios_is_found() {
+        let stored = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/schema/version-1"));
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::copy(stored.join(AUDIO), folder.path().join(AUDIO)).unwrap();
+        let mut manifest = Manifest::from_bytes(&std::fs::read(stored.join(MANIFEST)).unwrap()).unwrap();
+        for (duration_ms, holds) in [(100, true), (99, false), (101, false), (0, false), (u64::MAX, false)] {
+            manifest.duration_ms = duration_ms;
+            std::fs::write(folder.path().join(MANIFEST), manifest.to_bytes().unwrap()).unwrap();
+            let report = verify(folder.path());
+            assert_eq!(report.holds(), holds, "{duration_ms} ms: {:?}", report.failures);
+            let said = format!("audio.opus: duration is 100 ms, the manifest says {duration_ms} ms");
+            assert!(holds || report.failures.iter().any(|f| f.to_string() == said), "{:?}", report.failures);
+        }
+    }
 }
