@@ -15,6 +15,7 @@ mod keys;
 mod listen;
 mod openapi;
 mod page;
+mod pauses;
 mod problem;
 mod recordings;
 mod request_id;
@@ -74,6 +75,8 @@ fn table() -> Table {
         .put("/v1/trips/{trip}/block", trips::block)
         .delete("/v1/trips/{trip}/block", trips::unblock)
         .post("/v1/trips/{trip}/intents", trips::intend)
+        .post("/v1/trips/{trip}/recording/pause", pauses::pause_trip)
+        .post("/v1/trips/{trip}/recording/resume", pauses::resume_trip)
         .post("/v1/erasures", erasures::erase)
         .of(Some(Scope::Proxy))
         .post("/v1/route", route::decide)
@@ -92,6 +95,8 @@ fn table() -> Table {
         .post("/v1/backups", keys::back_up)
         .get("/v1/calls", calls::list)
         .get("/v1/calls/{id}", calls::read)
+        .post("/v1/calls/{id}/recording/pause", pauses::pause_call)
+        .post("/v1/calls/{id}/recording/resume", pauses::resume_call)
         .post("/v1/tokens", tokens::create)
         .get("/v1/tokens", tokens::list)
         .post("/v1/tokens/{id}/rotate", tokens::rotate)

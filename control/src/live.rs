@@ -1,5 +1,5 @@
 //! What the calls half tells the masking half about calls in progress and about the relay:
-//! for `GET /v1/calls`, `/readyz`, `/metrics`. Implemented by the calls half, read by HTTP.
+//! for `GET /v1/calls`, `/readyz`, `/metrics`; and how HTTP pauses recordings. Implemented by the calls half, used by HTTP.
 //!
 //! Nothing here holds a party's number, a SIP Call-ID or a tag.
 
@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::pin::Pin;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::moment::Moment;
@@ -37,6 +37,18 @@ pub trait LiveCalls: Send + Sync {
         calls
     }
 
+    /// Pauses or resumes the recording of every recorded call of this trip, those that are being opened too. Where it
+    /// is so already, nothing changes. Oldest first; none when no call of the trip is recorded.
+    fn pause_trip<'a>(
+        &'a self,
+        trip: &'a TripId,
+        paused: bool,
+        by: Asker,
+    ) -> Later<'a, Result<Vec<Recorded>, PauseError>>;
+
+    /// The same for one call, by its id.
+    fn pause_call(&self, id: Uuid, paused: bool, by: Asker) -> Later<'_, Result<Recorded, PauseError>>;
+
     /// What is known about the relay and the recorder. From memory.
     fn relay(&self) -> RelayFacts;
 
@@ -63,6 +75,54 @@ pub struct CallSummary {
     pub callee: Option<Role>,
     /// Whether the call is tapped.
     pub recording: bool,
+    /// The pause of its recording, while there is one.
+    pub paused: Option<Pause>,
+}
+
+/// Who asks for a pause, or for its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Asker {
+    /// The business back end, over HTTP.
+    Business,
+    /// The operator, over HTTP.
+    Operator,
+    /// The SIP proxy, over NG.
+    Proxy,
+}
+
+/// A pause that lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Pause {
+    /// Who asked for it first.
+    pub by: Asker,
+    /// Since when.
+    pub since: Moment,
+}
+
+/// A recorded call, as whoever paused or resumed it is answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Recorded {
+    /// The call's id.
+    pub id: Uuid,
+    /// The call's pseudonym, in hexadecimal, as its manifest and control's log have it.
+    pub call: String,
+    /// Whether its recording is paused now.
+    pub paused: bool,
+}
+
+/// Why no recording was paused or resumed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PauseError {
+    /// There is no such call.
+    #[error("there is no such call in progress")]
+    NoCall,
+    /// The call is not recorded.
+    #[error("the call is not recorded")]
+    NotRecorded,
+    /// The relay did not do it, or not to every call.
+    #[error("the relay is out of reach; ask again")]
+    Relay,
 }
 
 /// `GET /v1/calls/{id}`.
@@ -124,6 +184,19 @@ impl LiveCalls for NoCalls {
 
     fn in_progress(&self, _trip: &TripId) -> usize {
         0
+    }
+
+    fn pause_trip<'a>(
+        &'a self,
+        _trip: &'a TripId,
+        _paused: bool,
+        _by: Asker,
+    ) -> Later<'a, Result<Vec<Recorded>, PauseError>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+
+    fn pause_call(&self, _id: Uuid, _paused: bool, _by: Asker) -> Later<'_, Result<Recorded, PauseError>> {
+        Box::pin(std::future::ready(Err(PauseError::NoCall)))
     }
 
     fn relay(&self) -> RelayFacts {

@@ -97,9 +97,16 @@ impl Calls {
     pub async fn handle(self: &Arc<Self>, request: &Request) -> Result<Value, NgError> {
         match request.command {
             Command::Ping => Ok(Value::dict([("result", "pong".into())])),
-            Command::Offer => self.offer(request).await,
-            Command::Answer => self.answer(request).await,
-            Command::Delete => self.delete(request).await,
+            Command::Offer => self.offer(request).await.map(|reply| self.warned(request, reply)),
+            Command::Answer => self.answer(request).await.map(|reply| self.warned(request, reply)),
+            Command::Delete => {
+                let warning = self.passed_over(request);
+                let reply = self.delete(request).await?;
+                Ok(match warning {
+                    Some(warning) => reply.with("warning", warning.to_string()),
+                    None => reply,
+                })
+            }
             Command::Query => self.query(request).await,
             Command::List => Ok(self.list(request.limit)),
             Command::StartRecording => self.tap(request, false).await,
@@ -260,7 +267,7 @@ impl Calls {
         }
     }
 
-    fn seal(&self, call: &Call) -> Result<Vec<u8>, NgError> {
+    pub(super) fn seal(&self, call: &Call) -> Result<Vec<u8>, NgError> {
         label::seal(call, &self.keys).map_err(|e| {
             tracing::error!(call = %call.key, "the call's state cannot be sealed: {e}");
             NgError::Internal
@@ -378,21 +385,6 @@ impl Calls {
         ok().with("calls", calls.map(Value::from).collect::<Vec<_>>())
     }
 
-    async fn tap(&self, request: &Request, paused: bool) -> Result<Value, NgError> {
-        let call_id = request.call_id()?;
-        let client = self.link.client_soon().await?;
-        let entry = self.registry.find(call_id).ok_or(NgError::UnknownCall)?;
-        let _turn = entry.turn.lock().await;
-        let call = entry.live().ok_or(NgError::UnknownCall)?.call;
-        if !call.recorded() {
-            return Err(NgError::NotRecorded);
-        }
-        let ask = Ask::Tap { call: call.key, paused };
-        client.ask(ask).await.map_err(|e| refused(&call, &e))?;
-        tracing::info!(call = %call.key, id = %call.id, paused, "tap");
-        Ok(ok())
-    }
-
     /// Tells the store that an answered call's recording exists, again and again until it is on disk.
     pub(super) fn note_recording(&self, call: &Call) {
         if !call.recorded() {
@@ -435,7 +427,7 @@ fn nothing_deleted(request: &Request) -> Result<Value, NgError> {
 }
 
 /// Logs why the relay did not do it.
-fn refused(call: &Call, error: &ClientError) -> NgError {
+pub(super) fn refused(call: &Call, error: &ClientError) -> NgError {
     tracing::warn!(call = %call.key, "{error}");
     NgError::from(error)
 }

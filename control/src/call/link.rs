@@ -144,6 +144,7 @@ async fn connect(calls: &Arc<Calls>, socket: &Path) -> Result<UnboundedReceiver<
     // From here on no await: what is deleted meanwhile must not come back with the list.
     let to_close = rebuild(calls, found);
     admit(calls, client.clone(), stats);
+    calls.pause_again(&client).await;
     let mut to_close = to_close.into_iter();
     while let Some((key, label)) = to_close.next() {
         match client.ask(Request::Close { call: key, label: label.clone() }).await {

@@ -7,9 +7,12 @@ use relay::program::message::{CallCounters, Count, Leg, LegCounters, Reply, Requ
 use uuid::Uuid;
 
 use super::desk::Calls;
+use super::pause::Wish;
 use super::registry::Live;
 use super::state::{Call, Ended};
-use crate::live::{CallDetail, CallSummary, Later, LiveCalls, RelayFacts, StreamFacts};
+use crate::live::{
+    Asker, CallDetail, CallSummary, Later, LiveCalls, Pause, PauseError, Recorded, RelayFacts, StreamFacts,
+};
 use crate::metrics::{Kind, Text};
 use crate::moment::Moment;
 use crate::name::TripId;
@@ -70,6 +73,19 @@ impl LiveCalls for Calls {
         calls
     }
 
+    fn pause_trip<'a>(
+        &'a self,
+        trip: &'a TripId,
+        paused: bool,
+        by: Asker,
+    ) -> Later<'a, Result<Vec<Recorded>, PauseError>> {
+        Box::pin(self.tap_trip(trip, Wish { paused, by }))
+    }
+
+    fn pause_call(&self, id: Uuid, paused: bool, by: Asker) -> Later<'_, Result<Recorded, PauseError>> {
+        Box::pin(self.tap_id(id, Wish { paused, by }))
+    }
+
     fn relay(&self) -> RelayFacts {
         self.link.facts()
     }
@@ -104,6 +120,8 @@ impl Calls {
         text.family(NOW, Kind::Gauge, "Calls in progress.")
             .sample(NOW, &[("state", "offered")], offered)
             .sample(NOW, &[("state", "answered")], answered);
+        let paused = self.registry.count(|call| call.pause.is_some());
+        text.single("bauta_recordings_paused", Kind::Gauge, "Calls whose recording is paused.", paused);
         let foreign = self.link.foreign();
         text.single(
             "bauta_calls_foreign",
@@ -130,6 +148,9 @@ fn summary(call: &Call) -> CallSummary {
         caller: role(Leg::Caller),
         callee: role(Leg::Callee),
         recording: call.recorded(),
+        paused: call
+            .pause
+            .map(|pause| Pause { by: pause.by, since: Moment::from_unix(pause.since.unix_timestamp()) }),
     }
 }
 

@@ -19,7 +19,7 @@ pub fn report(live: &Live, counters: Option<&CallCounters>, now: i64) -> Value {
         Some((tag.clone(), participant(live, leg, tag, counters, (created, now))))
     });
     let legs = || counters.streams.iter().flatten();
-    Value::dict([
+    let figures = Value::dict([
         ("created", created.into()),
         ("created_us", i64::from(call.offered_at.microsecond()).into()),
         ("last signal", call.signalled_at.unix_timestamp().into()),
@@ -32,7 +32,13 @@ pub fn report(live: &Live, counters: Option<&CallCounters>, now: i64) -> Value {
                 ("RTCP", stats(sum(legs().map(|l| l.rtcp)), 0)),
             ]),
         ),
-    ])
+    ]);
+    if !call.recorded() {
+        return figures;
+    }
+    // As the incumbent has it: whether packets are being recorded now; this one has no forwarding of its kind.
+    let on = i64::from(call.pause.is_none());
+    figures.with("recording", Value::dict([("call recording", on.into()), ("forwarding", 0_i64.into())]))
 }
 
 fn participant(

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::dialogue::Dialogue;
 use super::draft::{Draft, Shown};
 use super::line::{Line, MuxOffer, Side};
+use crate::live::Asker;
 use crate::name::{City, Role, TripId};
 use crate::ng::error::NgError;
 use crate::ng::flags::{Options, Transport};
@@ -101,6 +102,9 @@ pub struct Call {
     pub signalled_at: OffsetDateTime,
     /// What the route decision said; none for a call without.
     pub terms: Option<Terms>,
+    /// The pause of its recording, while there is one.
+    #[serde(default)]
+    pub pause: Option<Pause>,
     /// The m-lines.
     pub lines: Vec<Line>,
     /// Any answer was seen, provisional ones too: from now on an offer waits for its answer to count.
@@ -111,6 +115,16 @@ pub struct Call {
     offer: Offer,
     /// What each leg was shown: caller, callee.
     shown: [Edition; 2],
+}
+
+/// A pause of the recording that lasts.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub struct Pause {
+    /// Who asked for it first.
+    pub by: Asker,
+    /// Since when.
+    #[serde(with = "time::serde::rfc3339")]
+    pub since: OffsetDateTime,
 }
 
 /// An offer, which counts from its answer on.
@@ -161,6 +175,7 @@ impl Call {
             answered_at: None,
             signalled_at: now,
             terms,
+            pause: None,
             lines: Vec::new(),
             settled: false,
             streams: 0,

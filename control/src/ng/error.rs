@@ -75,9 +75,15 @@ pub enum NgError {
     /// The route decision for this Call-ID was to refuse.
     #[error("Call was refused by its route decision")]
     Refused,
-    /// The call has no recording to start or stop.
+    /// The call has no recording to start or stop: whether there is one is for the trip's policy.
     #[error("Call is not recorded")]
     NotRecorded,
+    /// The call is recorded, as the trip's policy has it.
+    #[error("Call is recorded by its route decision")]
+    Recorded,
+    /// Recordings are evidence: no proxy throws them away.
+    #[error("Recordings are not discarded")]
+    Discard,
     /// The relay is not connected.
     #[error("Relay is out of reach")]
     RelayAway,
@@ -105,6 +111,7 @@ impl NgError {
             Self::NotRouted => "not_routed",
             Self::Refused => "route_refused",
             Self::NotRecorded => "not_recorded",
+            Self::Recorded | Self::Discard => "recording_kept",
             Self::RelayAway => "relay_away",
             Self::RelayRefused => "relay_refused",
             Self::Internal => "internal",

@@ -36,6 +36,19 @@ pub struct Options {
     pub fatal: bool,
     /// A delete that wants no statistics.
     pub fast: bool,
+    /// What becomes of the recording (`record-call`).
+    pub record: Option<Record>,
+    /// What was recorded so far is to be thrown away (`discard-recording`).
+    pub discard: bool,
+}
+
+/// What `record-call` may ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Record {
+    /// To be recorded.
+    Yes,
+    /// Not to be recorded.
+    No,
 }
 
 /// What `transport-protocol` may ask for.
@@ -57,7 +70,7 @@ pub fn plain(name: &str) -> String {
 /// Keys that are read elsewhere, or that the incumbent has and that change nothing here. Others are unknown.
 const KNOWN: &str = "address-family allow-asymmetric-codecs codec delete-delay digits direction drop-traffic dtls \
     dtls-fingerprint dtls-reverse from-interface from-label generate-mid ice ice-lite interface label \
-    media-address metadata osrtp ptime ptime-reverse record-call recording-dir recording-file \
+    media-address metadata osrtp pause ptime ptime-reverse recording-dir recording-file \
     recording-pattern repacketize replace rtcp-mux sdes sdp-attr set-label sip-message-type \
     supports t.38 t38 template to-interface to-label tos xmlrpc-callback";
 
@@ -72,6 +85,13 @@ impl Options {
             }
             "transport-protocol" => self.transport = transport(&first()),
             "endpoint-learning" => self.learn(&first()),
+            "record-call" => match first().as_str() {
+                "yes" | "on" | "true" | "1" => self.record = Some(Record::Yes),
+                "no" | "off" | "false" | "0" => self.record = Some(Record::No),
+                "discard" => self.discard = true,
+                _ => {}
+            },
+            "discard-recording" => self.discard |= !matches!(first().as_str(), "no" | "off" | "false" | "0"),
             "sip-code" | "sip-response-code" => {
                 self.provisional |= value.int().is_some_and(|code| (100..200).contains(&code));
             }
@@ -92,6 +112,8 @@ impl Options {
             "provisional" => self.provisional = true,
             "fatal" => self.fatal = true,
             "fast" => self.fast = true,
+            "record-call" => self.record = Some(Record::Yes),
+            "discard-recording" => self.discard = true,
             _ => {
                 if let Some(wish) = flag.strip_prefix("rtcp-mux-") {
                     self.mux(wish);

@@ -37,9 +37,10 @@ pub enum Command {
     Query,
     /// Call-IDs.
     List,
-    /// Resumes the tap of a recorded call.
+    /// Resumes the tap of a recorded call. Whether a call is recorded at all, its route decision says.
     StartRecording,
-    /// Pauses the tap of a recorded call (`stop recording` and `pause recording`).
+    /// Pauses the tap of a recorded call: `pause recording`, and `stop recording`, with `pause=yes` or without. The
+    /// recording stays one.
     PauseRecording,
 }
 

@@ -3,13 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use control::live::CallSummary;
-use control::moment::Moment;
-use control::name::TripId;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::server::{Calls, DRIVER, PASSENGER, Server, between, party, phone, until, wish};
+use crate::server::{Calls, DRIVER, PASSENGER, Server, answered, between, party, phone, until, wish};
 
 fn served() -> Server {
     let server = Server::start(Calls::default());
@@ -221,16 +218,7 @@ fn a_page_of_trips_goes_through_the_calls_once() {
     let calls = Calls::default();
     let looks = Arc::clone(&calls.looks);
     for trip in ["T-2", "T-2", "T-3", "T-9"] {
-        calls.live.lock().unwrap().push(CallSummary {
-            id: Uuid::now_v7(),
-            state: "answered",
-            since: Moment::now(),
-            trip: Some(TripId::new(trip).unwrap()),
-            city: None,
-            caller: None,
-            callee: None,
-            recording: false,
-        });
+        calls.live.lock().unwrap().push(answered(Uuid::now_v7(), trip, false));
     }
     let server = Server::start(calls);
     server.city(6);

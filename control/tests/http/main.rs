@@ -14,6 +14,7 @@ mod description;
 mod doors;
 mod leaks;
 mod life;
+mod pauses;
 mod pools;
 mod privacy;
 mod readme;

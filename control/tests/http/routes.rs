@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use control::live::CallSummary;
 use control::moment::Moment;
 use control::name::TripId;
 use control::store::RecordingEntry;
@@ -13,7 +12,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::server::{Calls, DRIVER, PASSENGER, Server, wish};
+use crate::server::{Calls, DRIVER, PASSENGER, Server, answered, wish};
 
 #[test]
 fn a_trip_lives_over_the_api() {
@@ -204,16 +203,7 @@ fn a_restart_keeps_everything() {
 fn a_recording_is_found_by_its_trip_and_read_when_archived() {
     let calls = Calls::default();
     let (trip, id, live) = (TripId::new("T-1").unwrap(), Uuid::now_v7(), Uuid::now_v7());
-    calls.live.lock().unwrap().push(CallSummary {
-        id: live,
-        state: "answered",
-        since: Moment::from_unix(0),
-        trip: Some(trip.clone()),
-        city: None,
-        caller: None,
-        callee: None,
-        recording: true,
-    });
+    calls.live.lock().unwrap().push(answered(live, "T-1", true));
     let server = Server::start(calls);
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     for (second, id) in (0..).zip([id, live]) {

@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use control::http::{Access, Api, serve};
-use control::live::{CallDetail, CallSummary, Later, LiveCalls, RelayFacts};
+use control::live::{
+    Asker, CallDetail, CallSummary, Later, LiveCalls, Pause, PauseError, Recorded, RelayFacts,
+};
 use control::masking::{CityFiles, Masking};
 use control::moment::Moment;
 use control::name::TripId;
@@ -30,6 +32,10 @@ pub const PASSENGER: &str = "+447700900002";
 pub struct Calls {
     pub live: Mutex<Vec<CallSummary>>,
     pub connected: bool,
+    /// Whether a recorder reads the tap.
+    pub attached: bool,
+    /// The relay does not do what it is asked.
+    pub deaf: bool,
     /// How often all calls were gone through.
     pub looks: Arc<AtomicU32>,
 }
@@ -47,9 +53,28 @@ impl LiveCalls for Calls {
     fn in_progress(&self, trip: &TripId) -> usize {
         self.list().iter().filter(|c| c.trip.as_ref() == Some(trip)).count()
     }
+    fn pause_trip<'a>(
+        &'a self,
+        trip: &'a TripId,
+        paused: bool,
+        by: Asker,
+    ) -> Later<'a, Result<Vec<Recorded>, PauseError>> {
+        let done = self.tap(|call| call.recording && call.trip.as_ref() == Some(trip), paused, by);
+        Box::pin(std::future::ready(done))
+    }
+    fn pause_call(&self, id: Uuid, paused: bool, by: Asker) -> Later<'_, Result<Recorded, PauseError>> {
+        let recording = self.list().into_iter().find(|call| call.id == id).map(|call| call.recording);
+        let done = match recording {
+            None => Err(PauseError::NoCall),
+            Some(false) => Err(PauseError::NotRecorded),
+            Some(true) => self.tap(|call| call.id == id, paused, by).map(|mut calls| calls.remove(0)),
+        };
+        Box::pin(std::future::ready(done))
+    }
     fn relay(&self) -> RelayFacts {
         RelayFacts {
             connected: self.connected,
+            recorder_attached: self.attached,
             lane: Some("uring".into()),
             lane_reason: Some("all its operations are there".into()),
             ..RelayFacts::default()
@@ -57,6 +82,41 @@ impl LiveCalls for Calls {
     }
     fn metrics(&self) -> Later<'_, String> {
         Box::pin(std::future::ready("bauta_calls 0\n".into()))
+    }
+}
+
+impl Calls {
+    fn tap(
+        &self,
+        which: impl Fn(&CallSummary) -> bool,
+        paused: bool,
+        by: Asker,
+    ) -> Result<Vec<Recorded>, PauseError> {
+        if self.deaf {
+            return Err(PauseError::Relay);
+        }
+        let mut live = self.live.lock().unwrap();
+        let done = live.iter_mut().filter(|call| which(call)).map(|call| {
+            let pause = Pause { by, since: Moment::now() };
+            call.paused = paused.then(|| call.paused.unwrap_or(pause));
+            Recorded { id: call.id, call: "f3".repeat(16), paused }
+        });
+        Ok(done.collect())
+    }
+}
+
+/// An answered call.
+pub fn answered(id: Uuid, trip: &str, recording: bool) -> CallSummary {
+    CallSummary {
+        id,
+        state: "answered",
+        since: Moment::from_unix(0),
+        trip: Some(TripId::new(trip).unwrap()),
+        city: None,
+        caller: None,
+        callee: None,
+        recording,
+        paused: None,
     }
 }
 

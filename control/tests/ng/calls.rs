@@ -170,25 +170,6 @@ async fn a_branch_that_fails_leaves_the_others() {
 }
 
 #[tokio::test]
-async fn recording_is_paused_and_resumed_where_there_is_one() {
-    let mut site = Site::new().await;
-    site.route("t", true, 0);
-    site.call("t").await;
-    for (command, paused) in [("pause recording", true), ("start recording", false), ("stop recording", true)]
-    {
-        assert_eq!(
-            site.proxy.ask(json!({"command": command, "call-id": "t"})).await,
-            json!({"result": "ok"})
-        );
-        assert_eq!(site.relay.call().1.paused, paused);
-    }
-    site.call("u").await;
-    let reply = site.proxy.ask(json!({"command": "start recording", "call-id": "u"})).await;
-    assert_eq!(reply["error-reason"], "Call is not recorded");
-    assert!(site.relay.state().calls.values().any(|call| call.label.is_none()));
-}
-
-#[tokio::test]
 async fn calls_end_by_time_for_a_reason_and_the_late_delete_is_answered() {
     let mut site =
         Site::with(ControlSettings { offer_timeout_seconds: 1, ..ControlSettings::default() }).await;

@@ -29,6 +29,8 @@ pub struct State {
     pub refuse: Option<Refusal>,
     /// Let every open wait so long.
     pub slow: Duration,
+    /// How many opens wait.
+    pub waiting: usize,
     next_port: u16,
     events: Option<mpsc::UnboundedSender<Frame>>,
 }
@@ -134,8 +136,11 @@ async fn serve(stream: UnixStream, state: Arc<Mutex<State>>) {
                     let slow = state.lock().unwrap().slow;
                     let wait = if matches!(request, Request::Open { .. }) { slow } else { Duration::ZERO };
                     let (state, sender) = (Arc::clone(&state), sender.clone());
+                    let waits = usize::from(wait > Duration::ZERO);
+                    state.lock().unwrap().waiting += waits;
                     tokio::spawn(async move {
                         tokio::time::sleep(wait).await;
+                        state.lock().unwrap().waiting -= waits;
                         let answer = state.lock().unwrap().answer(request, &sender);
                         let _ = sender.send(Frame::Answer { id, answer });
                     });

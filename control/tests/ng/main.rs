@@ -5,5 +5,6 @@
 mod calls;
 mod fake_relay;
 mod protocol;
+mod recording;
 mod restart;
 mod site;
