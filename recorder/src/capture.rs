@@ -8,6 +8,7 @@
 
 mod calls;
 mod disk;
+mod events;
 mod recovery;
 mod run;
 mod sync;

@@ -49,7 +49,8 @@ pub struct Manifest {
     /// When the call ended.
     #[serde(with = "time::serde::rfc3339::option")]
     pub ended_at: Option<OffsetDateTime>,
-    /// Why it ended: control's word, or `relay_lost`: the relay's process ended in mid-call; or `closed`.
+    /// Why it ended: control's word, or `relay_lost`: the relay's process ended in mid-call;
+    /// `interrupted`: the spool could not be written any more, another recording goes on from it; or `closed`.
     pub ended: String,
     /// Length of the audio.
     pub duration_ms: u64,

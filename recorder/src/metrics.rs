@@ -34,6 +34,12 @@ pub struct Metrics {
     pub alarms: AtomicU64,
     /// 1 while the spool cannot be written.
     pub alarm: AtomicU64,
+    /// 1 while what was written cannot be brought to the disk.
+    pub sync_alarm: AtomicU64,
+    /// Packets of DTMF events, whose digits were taken out.
+    pub dtmf_packets: AtomicU64,
+    /// Spools that could not be written any more, though others could.
+    pub moved: AtomicU64,
     /// Spools that were closed because the relay's process ended.
     pub relay_lost: AtomicU64,
 }
@@ -85,6 +91,24 @@ impl Metrics {
                 &self.alarms,
             ),
             ("alarm", "gauge", "1 while the spool cannot be written.", &self.alarm),
+            (
+                "sync_alarm",
+                "gauge",
+                "1 while what was written cannot be brought to the disk.",
+                &self.sync_alarm,
+            ),
+            (
+                "dtmf_packets_total",
+                "counter",
+                "Packets of DTMF events, whose digits were taken out.",
+                &self.dtmf_packets,
+            ),
+            (
+                "moved_total",
+                "counter",
+                "Spools that could not be written any more and were gone on with in another one.",
+                &self.moved,
+            ),
             (
                 "relay_lost_total",
                 "counter",

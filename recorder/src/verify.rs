@@ -184,8 +184,11 @@ fn chain(path: &Path) -> Result<Chain, ReadError> {
     let mut reader = Reader::new(BufReader::new(File::open(path)?));
     let mut chain = Chain::default();
     while let Some(item) = reader.item()? {
-        if let Item::Packet(packet, rtp) = item {
-            chain.add(&packet, rtp);
+        match item {
+            Item::Packet(packet, rtp) => chain.add(&packet, rtp),
+            Item::Event(_) => {}
+            // What the recorder could salvage of a spool it may; an archive is whole.
+            Item::Damaged { bytes } => return Err(ReadError::Broken(bytes)),
         }
     }
     Ok(chain)

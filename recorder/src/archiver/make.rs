@@ -71,7 +71,7 @@ pub fn encode(
     let quality = Quality::from(settings);
     let done = stretch::read(spool, quality, &mut stretch::Nowhere)?;
     let survey = survey(open(spool)?, done.place(), stop)?;
-    let scrubbed = survey.tones.iter().any(|t| !t.spans().is_empty());
+    let scrubbed = survey.damaged > 0 || survey.tones.iter().any(|t| !t.spans().is_empty());
     let kept = aside.join(PACKETS);
     if scrubbed {
         let file = scrub(open(spool)?, create(&kept)?, &survey.tones, stop)?;
@@ -142,7 +142,10 @@ pub fn describe(recording: Uuid, encoded: Encoded, settings: &Settings) -> Manif
         started_at: rendered.started_ns.and_then(utc),
         // What the recorder saw itself is truer than a label that was never brought up to date.
         ended_at: label.ended_at.filter(|_| !own_reason).or_else(|| utc(rendered.ended_ns)),
-        ended: rendered.closed.or(label.ended).unwrap_or_else(|| "closed".into()),
+        ended: match rendered.complete {
+            true => rendered.closed.or(label.ended).unwrap_or_else(|| "closed".into()),
+            false => "interrupted".into(),
+        },
         call: label.call,
         trip: label.trip,
         city: label.city,

@@ -65,6 +65,8 @@ pub struct Rendered {
     pub started_ns: Option<u64>,
     /// When the call ended, or the last record arrived.
     pub ended_ns: u64,
+    /// Whether it goes on to the call's end.
+    pub complete: bool,
     /// The recorder's reason for closing the call, where it had one of its own.
     pub closed: Option<String>,
     /// The recording that this one goes on from.
@@ -215,6 +217,10 @@ impl<S: Sink> Renderer<'_, S> {
     }
 
     fn event(&mut self, event: Event) -> Result<(), ArchiveError> {
+        if let EventKind::Damaged { bytes } = event.kind {
+            self.damaged(bytes);
+            return Ok(());
+        }
         self.time(event.at_ns)?;
         match event.kind {
             EventKind::Pause => self.timeline.pause(event.at_ns),
@@ -235,8 +241,10 @@ impl<S: Sink> Renderer<'_, S> {
             EventKind::Close if event.note.is_some() && event.label.is_none() => {
                 self.out.closed.clone_from(&event.note);
             }
+            EventKind::Damaged { .. } => {}
             EventKind::Open | EventKind::Label | EventKind::Close => self.out.notes.extend(event.note),
         }
+        self.out.complete |= event.kind == EventKind::Close;
         self.out.continues = self.out.continues.or(event.continues);
         if let Some(label) = event.label {
             self.types.iter_mut().zip(&label.legs).for_each(|(types, leg)| types.learn(&leg.codecs));

@@ -1,6 +1,7 @@
-//! A spool without the tones of DTMF: what a side said while it sent an event is overwritten, since the tone may sound in it.
+//! A spool as an archive may keep it: without the tones of DTMF, and whole.
 //!
-//! Which digit an event was, capture has not written to begin with.
+//! What a side said while it sent an event is overwritten, since the tone may sound in it; which digit it was, capture has
+//! not written to begin with. Damaged bytes are left out, and an event says where.
 
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -9,7 +10,7 @@ use bytes::BytesMut;
 
 use super::ArchiveError;
 use super::survey::Tones;
-use crate::spool::{self, Item, Reader};
+use crate::spool::{self, Event, EventKind, Item, Origin, Reader};
 
 /// Bytes that are written at once.
 const CHUNK: usize = 64 * 1024;
@@ -24,6 +25,7 @@ pub fn scrub<R: Read, W: Write>(
     let mut reader = Reader::new(from);
     let mut out = BytesMut::with_capacity(2 * CHUNK);
     let mut packet = Vec::new();
+    let (mut origin, mut position, mut at_ns) = (Origin { epoch: 0, ring: 0, call: 0 }, 0, 0);
     spool::header(&mut out);
     while let Some(item) = reader.item().map_err(ArchiveError::Damaged)? {
         if stop.load(Relaxed) {
@@ -31,6 +33,7 @@ pub fn scrub<R: Read, W: Write>(
         }
         match item {
             Item::Packet(captured, rtp) => {
+                (position, at_ns) = (captured.position, captured.at_ns);
                 packet.clear();
                 packet.extend_from_slice(rtp);
                 if captured.side.of(tones).cover(captured.at_ns) {
@@ -38,9 +41,18 @@ pub fn scrub<R: Read, W: Write>(
                 }
                 spool::write_packet(&mut out, &captured, &packet);
             }
-            Item::Event(event) => spool::write_event(&mut out, &event),
-            // Damaged bytes are no packets and no events: they are not taken over.
-            Item::Damaged { .. } => {}
+            Item::Event(event) => {
+                (origin, position, at_ns) = (event.origin, event.position, event.at_ns);
+                spool::write_event(&mut out, &event);
+            }
+            Item::Damaged { bytes } => {
+                let kind = EventKind::Damaged { bytes };
+                let (label, note, continues) = (None, None, None);
+                spool::write_event(
+                    &mut out,
+                    &Event { origin, position, at_ns, kind, label, note, continues },
+                );
+            }
         }
         if out.len() >= CHUNK {
             to.write_all(&out)?;

@@ -27,6 +27,8 @@ pub struct Survey {
     pub rates: [Rate; 2],
     /// Each side's DTMF.
     pub tones: [Tones; 2],
+    /// Bytes of the spool that are damaged.
+    pub damaged: u64,
     /// Where the 20 ms grid of the audio begins, and which sides' Opus packets stand on it: none can be packed else.
     pub grid: Option<Grid>,
 }
@@ -147,7 +149,7 @@ pub fn survey<R: Read>(spool: R, behind: Option<i64>, stop: &AtomicBool) -> Resu
                     settled.side.of_mut(&mut phases).stands(&settled, from);
                 }
             }
-            _ => {}
+            Item::Damaged { bytes } => out.damaged += bytes,
         }
     }
     timeline.finish(0);

@@ -263,14 +263,29 @@ fn a_call_without_a_packet_or_a_label_is_archived_too() {
 }
 
 #[test]
-fn a_damaged_spool_is_set_aside_and_never_deleted() {
+fn a_damaged_spool_is_archived_around_its_damage_and_says_so() {
     let state = tempfile::tempdir().unwrap();
     let label = label();
     let path = sample(&label).save(state.path(), label.recording);
     let mut bytes = std::fs::read(&path).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle..middle + 600].fill(0xFF);
+    let from = 3 * bytes.len() / 4;
+    bytes[from..from + 1200].fill(0);
     std::fs::write(&path, &bytes).unwrap();
+    let (folder, manifest) = archived(&path, state.path(), &Settings::default());
+    assert_eq!((manifest.duration_ms, manifest.ended.as_str()), (2030, "bye"));
+    let lost: Vec<_> = manifest.gaps.iter().filter(|g| g.cause == Cause::Damage).collect();
+    assert!(!lost.is_empty() && lost.iter().map(|g| g.packets).sum::<u64>() >= 3, "{lost:?}");
+    assert!(lost.iter().all(|g| g.to_ms - g.from_ms == 20 * g.packets), "{lost:?}");
+    assert!(manifest.notes.iter().any(|n| n.contains("damaged")), "{:?}", manifest.notes);
+    // What is kept as the master is whole.
+    assert!(verify(&folder).holds(), "{:?}", verify(&folder).failures);
+}
+
+#[test]
+fn what_holds_no_call_at_all_is_set_aside_and_never_deleted() {
+    let state = tempfile::tempdir().unwrap();
+    let path = sample(&label()).save(state.path(), Uuid::now_v7());
+    std::fs::write(&path, [0xAA; 5000]).unwrap();
     let context = Context {
         state: state.path().to_owned(),
         settings: Settings::default(),
@@ -279,7 +294,7 @@ fn a_damaged_spool_is_set_aside_and_never_deleted() {
     };
     closed(&path, &context).unwrap();
     assert_eq!(context.counters.archive_failures.load(Relaxed), 1);
-    assert_eq!(std::fs::read(path.with_extension("damaged")).unwrap(), bytes);
+    assert_eq!(std::fs::read(path.with_extension("damaged")).unwrap(), [0xAA; 5000]);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use relay::tap::{Kind, Record};
 use uuid::Uuid;
 
 use super::Recovered;
+use super::events::Types;
 use crate::label::Label;
 use crate::metrics::{self, Metrics};
 use crate::spool::{self, Event, EventKind, Origin, Packet, Side};
@@ -51,6 +52,12 @@ pub struct Calls {
     spare: Vec<BytesMut>,
     /// Spools so far.
     spools: u64,
+    /// Recorded time, in nanoseconds, after which a spool is told to have grown.
+    stretch_ns: u64,
+    /// Spools that have.
+    grown: Vec<SpoolId>,
+    /// A packet that is changed before it is written.
+    masked: Vec<u8>,
 }
 
 /// One of them.
@@ -68,6 +75,12 @@ struct Call {
     /// Packets that the tap lost since the last packet, by side.
     dropped: [u64; 2],
     label: Option<Label>,
+    /// What the payload types of caller and callee were said to be.
+    types: [Types; 2],
+    /// Since when it has grown by no stretch that was told; 0 before its first record.
+    grown_ns: u64,
+    /// When it was last gone on with in another spool.
+    moved_ns: u64,
 }
 
 impl Calls {
@@ -83,7 +96,7 @@ impl Calls {
             }
             let mut call = Call::new(id, spool.name, spool.origin, spool.last);
             call.length = spool.length;
-            (call.dropped, call.label) = (spool.dropped, spool.label.clone());
+            (call.dropped, call.label, call.types) = (spool.dropped, spool.label.clone(), spool.types);
             let note =
                 (spool.cut > 0).then(|| format!("{} bytes of an unfinished write were cut", spool.cut));
             call.event(spool.last_ns, EventKind::Continued, None, note);
@@ -118,6 +131,12 @@ impl Calls {
             self.open(key, ring, record, payload, counters);
         }
         let Some(call) = self.live.get_mut(&key) else { return };
+        if call.grown_ns == 0 {
+            call.grown_ns = record.at_ns;
+        } else if self.stretch_ns > 0 && record.at_ns.saturating_sub(call.grown_ns) >= self.stretch_ns {
+            call.grown_ns = record.at_ns;
+            self.grown.push(call.spool);
+        }
         if call.pending.is_empty() {
             if call.pending.capacity() == 0 {
                 call.pending = self.spare.pop().unwrap_or_default();
@@ -128,11 +147,11 @@ impl Calls {
             // Told again to a new recorder; the label may be newer than ours.
             Kind::Open if known.is_some() => {
                 if Label::from_bytes(payload).is_ok_and(|l| call.label.as_ref() != Some(&l)) {
-                    call.take(record, Kind::Label, payload, counters);
+                    call.take(record, Kind::Label, payload, &mut self.masked, counters);
                 }
             }
             Kind::Open => {}
-            kind => call.take(record, kind, payload, counters),
+            kind => call.take(record, kind, payload, &mut self.masked, counters),
         }
         if record.kind == Kind::Close {
             tracing::info!(recording = %call.name, "the call ended");
@@ -159,7 +178,9 @@ impl Calls {
         let mut call = Call::new(self.next_id(), name, origin, record.position);
         call.pending = self.spare.pop().unwrap_or_default();
         spool::header(&mut call.pending);
-        call.label.clone_from(&label);
+        if let Some(label) = &label {
+            call.learn(label.clone());
+        }
         call.event(record.at_ns, EventKind::Open, label, note);
         self.dirty.push(key);
         self.live.insert(key, call);
@@ -176,6 +197,55 @@ impl Calls {
                 self.closing.push(*key);
             }
         }
+    }
+
+    /// The disk refused from `since_ns` to `at_ns`: every call that goes on says so, with the reason.
+    pub fn stalled(&mut self, since_ns: u64, at_ns: u64, why: &str) {
+        for (key, call) in &mut self.live {
+            if !self.closing.contains(key) {
+                call.event(at_ns, EventKind::Stalled { since_ns }, None, Some(why.to_owned()));
+                self.dirty.push(*key);
+            }
+        }
+    }
+
+    /// A spool cannot be written any more, though others can: its call goes on in another one, with the bytes that
+    /// were refused. Gives these, or gives them back when this was tried a moment ago.
+    pub fn go_on_elsewhere(&mut self, refused: Append, at_ns: u64, why: &str) -> Result<Append, Append> {
+        const AGAIN_NS: u64 = 1_000_000_000;
+        let id = SpoolId(self.spools);
+        let found = self.live.values_mut().find(|c| c.spool == refused.spool);
+        let Some(call) = found.filter(|c| at_ns.saturating_sub(c.moved_ns) >= AGAIN_NS) else {
+            return Err(refused);
+        };
+        self.spools += 1;
+        let note = format!("goes on from recording {}: {why}", call.name);
+        let event = Event {
+            origin: call.origin,
+            position: call.last,
+            at_ns,
+            kind: EventKind::Open,
+            label: call.label.clone(),
+            continues: Some(call.name),
+            note: Some(note),
+        };
+        let mut bytes = BytesMut::new();
+        spool::header(&mut bytes);
+        spool::write_event(&mut bytes, &event);
+        bytes.extend_from_slice(&refused.bytes);
+        (call.spool, call.name, call.moved_ns) = (id, Uuid::now_v7(), at_ns);
+        call.length = bytes.len() as u64;
+        Ok(Append { spool: id, name: call.name, offset: 0, bytes })
+    }
+
+    /// The spools that have grown by a stretch since this was asked.
+    pub fn grown(&mut self) -> std::vec::Drain<'_, SpoolId> {
+        self.grown.drain(..)
+    }
+
+    /// Spools are told to have grown after so much recorded time.
+    pub fn tell_grown(&mut self, stretch: std::time::Duration) {
+        self.stretch_ns = u64::try_from(stretch.as_nanos()).unwrap_or(u64::MAX);
     }
 
     /// Moves all pending bytes into `batch`.
@@ -217,8 +287,24 @@ impl Calls {
 
 impl Call {
     fn new(spool: SpoolId, name: Uuid, origin: Origin, last: u64) -> Self {
-        let (pending, label) = (BytesMut::new(), None);
-        Self { spool, name, origin, last, length: 0, pending, dropped: [0; 2], label }
+        Self {
+            spool,
+            name,
+            origin,
+            last,
+            length: 0,
+            pending: BytesMut::new(),
+            dropped: [0; 2],
+            label: None,
+            types: Default::default(),
+            grown_ns: 0,
+            moved_ns: 0,
+        }
+    }
+
+    fn learn(&mut self, label: Label) {
+        self.types.iter_mut().zip(&label.legs).for_each(|(types, leg)| types.learn(&leg.codecs));
+        self.label = Some(label);
     }
 
     fn event(&mut self, at_ns: u64, kind: EventKind, label: Option<Label>, note: Option<String>) {
@@ -228,7 +314,14 @@ impl Call {
     }
 
     /// Appends a record as if it were of `kind`.
-    fn take(&mut self, record: &Record, kind: Kind, payload: &[u8], counters: &Metrics) {
+    fn take(
+        &mut self,
+        record: &Record,
+        kind: Kind,
+        payload: &[u8],
+        masked: &mut Vec<u8>,
+        counters: &Metrics,
+    ) {
         self.last = record.position;
         let (label, note) = match kind {
             Kind::Label | Kind::Close if !payload.is_empty() => match Label::from_bytes(payload) {
@@ -240,8 +333,8 @@ impl Call {
             },
             _ => (None, None),
         };
-        if label.is_some() {
-            self.label.clone_from(&label);
+        if let Some(label) = &label {
+            self.learn(label.clone());
         }
         let kind = match kind {
             Kind::Packet { leg, stream } => {
@@ -249,7 +342,12 @@ impl Call {
                 let side = side(leg);
                 let dropped = std::mem::take(side.of_mut(&mut self.dropped));
                 let packet = Packet { side, stream, at_ns: record.at_ns, position: record.position, dropped };
-                spool::write_packet(&mut self.pending, &packet, payload);
+                masked.clear();
+                masked.extend_from_slice(payload);
+                if side.of(&self.types).mask(masked) {
+                    metrics::add(&counters.dtmf_packets, 1);
+                }
+                spool::write_packet(&mut self.pending, &packet, masked);
                 return;
             }
             Kind::Gap { leg, stream, packets, since_ns } => {

@@ -28,6 +28,12 @@ pub trait Disk {
         done: &mut Vec<BytesMut>,
     ) -> impl Future<Output = io::Result<()>>;
 
+    /// Whether a new file can be made and written.
+    fn probe(&mut self) -> io::Result<()>;
+
+    /// The file of a spool that is being written.
+    fn path(&self, spool: SpoolId) -> Option<PathBuf>;
+
     /// No more will be appended: closes the file and gives its path.
     fn close(&mut self, spool: SpoolId) -> Option<PathBuf>;
 }
@@ -145,6 +151,16 @@ impl Disk for SpoolFiles {
         }
         batch.append(&mut failed);
         result
+    }
+
+    fn probe(&mut self) -> io::Result<()> {
+        let path = self.folder.join(".probe");
+        std::fs::write(&path, [0; 4096])?;
+        std::fs::remove_file(&path)
+    }
+
+    fn path(&self, spool: SpoolId) -> Option<PathBuf> {
+        self.open.get(&spool).map(|(path, _)| path.clone())
     }
 
     fn close(&mut self, spool: SpoolId) -> Option<PathBuf> {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
+use super::events::Types;
 use crate::label::Label;
 use crate::spool::{EXTENSION, EventKind, Item, Origin, ReadError, Reader, Side};
 
@@ -33,6 +34,10 @@ pub struct Recovered {
     pub dropped: [u64; 2],
     /// The last label.
     pub label: Option<Label>,
+    /// Payload types that were said to be codecs, by side.
+    pub types: [Types; 2],
+    /// The spool that this one goes on from.
+    pub continues: Option<Uuid>,
 }
 
 /// Scans the spool folder, oldest recording first. What holds no call at all is removed when it is empty, else set
@@ -55,6 +60,9 @@ pub fn recover(folder: &Path) -> io::Result<Vec<Recovered>> {
         }
     }
     spools.sort_by(|a, b| a.path.cmp(&b.path));
+    // What is gone on with elsewhere is complete.
+    let left: Vec<Uuid> = spools.iter().filter_map(|s| s.continues).collect();
+    spools.iter_mut().filter(|s| left.contains(&s.name)).for_each(|s| s.closed = true);
     Ok(spools)
 }
 
@@ -84,23 +92,27 @@ fn scan(path: &Path, name: Uuid) -> io::Result<Option<Recovered>> {
                     cut: 0,
                     dropped: [0; Side::BOTH.len()],
                     label: None,
+                    types: Default::default(),
+                    continues: event.continues,
                 });
                 (spool.last, spool.last_ns) = (event.position, event.at_ns);
                 spool.closed |= event.kind == EventKind::Close;
                 if let EventKind::Gap { side, packets, .. } = event.kind {
                     *side.of_mut(&mut spool.dropped) += packets;
                 }
-                if event.label.is_some() {
-                    spool.label = event.label;
+                if let Some(label) = event.label {
+                    spool.types.iter_mut().zip(&label.legs).for_each(|(types, leg)| types.learn(&leg.codecs));
+                    spool.label = Some(label);
                 }
             }
+            // In the middle it stays for the archiver to tell; at the end it is cut off below.
             Ok(Some(Item::Damaged { .. })) => {}
             Ok(None) | Err(ReadError::Broken(_)) => break,
             Err(ReadError::Io(e)) => return Err(e),
         }
     }
     let Some(mut spool) = found else { return Ok(None) };
-    spool.length = reader.offset();
+    spool.length = reader.sound();
     spool.cut = whole.saturating_sub(spool.length);
     if spool.cut > 0 {
         tracing::warn!(spool = %path.display(), bytes = spool.cut, "an unfinished write is cut off");

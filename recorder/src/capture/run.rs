@@ -1,5 +1,6 @@
 //! The capture thread's loop: attach, drain, write, commit, sync, sleep.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -7,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crossbeam::channel::Sender;
 use relay::tap::TapError;
 
-use super::{Append, Broken, Calls, Disk, Link, Ring, Syncer, Tap, Work};
+use super::{Append, Broken, Calls, Disk, Link, Ring, SpoolId, Syncer, Tap, Work};
 use crate::metrics::{self, Metrics};
 
 /// How capture takes its time.
@@ -21,12 +22,14 @@ pub struct Pace {
     pub sync: Duration,
     /// Without a relay for this long after start, the calls of spools that were found are given up.
     pub give_up: Duration,
+    /// After so much recorded time the archiver is told that a spool has grown.
+    pub stretch: Duration,
 }
 
 impl Default for Pace {
     fn default() -> Self {
         let ms = Duration::from_millis;
-        Self { batch: ms(50), retry: ms(200), sync: ms(1000), give_up: ms(5000) }
+        Self { batch: ms(50), retry: ms(200), sync: ms(1000), give_up: ms(5000), stretch: ms(600_000) }
     }
 }
 
@@ -57,7 +60,10 @@ pub async fn run<T: Tap, D: Disk>(mut tap: T, mut disk: D, mut calls: Calls, con
         batch: Vec::new(),
         unsynced: false,
         synced: Instant::now(),
+        stall: None,
+        left: Vec::new(),
     };
+    state.calls.tell_grown(context.pace.stretch);
     let mut link: Option<T::Link> = None;
     let mut alone = Some(Instant::now());
     let mut told = String::new();
@@ -140,6 +146,10 @@ struct State<'a, D> {
     /// Whether anything was written since the last sync was asked for.
     unsynced: bool,
     synced: Instant,
+    /// Since when the disk refuses, and why.
+    stall: Option<(u64, String)>,
+    /// Spools that are gone on with in others.
+    left: Vec<SpoolId>,
 }
 
 impl<D: Disk> State<'_, D> {
@@ -193,26 +203,30 @@ impl<D: Disk> State<'_, D> {
                 metrics::add(&counters.spool_bytes, buffer.len() as u64);
                 self.calls.reuse(buffer);
             }
-            if let Err(error) = result {
-                if counters.alarm.swap(1, Relaxed) == 0 {
-                    metrics::add(&counters.alarms, 1);
-                    tracing::error!(
-                        "ALARM: the spool cannot be written: {error}; capture stands and retries"
-                    );
+            match result {
+                Ok(()) => self.accepted(),
+                Err(error) if self.move_on(&error) => {}
+                Err(error) => {
+                    self.refused(&error);
+                    if self.stopping() {
+                        return false;
+                    }
+                    std::thread::sleep(pace.retry);
                 }
-                if self.stopping() {
-                    return false;
-                }
-                std::thread::sleep(pace.retry);
-            } else if counters.alarm.swap(0, Relaxed) == 1 {
-                tracing::warn!("the spool can be written again: capture goes on");
             }
         }
-        for spool in self.calls.written() {
+        let mut closed: Vec<SpoolId> = self.left.drain(..).collect();
+        closed.extend(self.calls.written());
+        for spool in closed {
             if let Some(path) = self.disk.close(spool) {
                 metrics::add(&counters.waiting, 1);
                 // Fails only when the archiver is gone; the next start finds the spool.
                 let _ = self.context.work.send(Work::Closed(path));
+            }
+        }
+        for spool in self.calls.grown() {
+            if let Some(path) = self.disk.path(spool) {
+                let _ = self.context.work.send(Work::Grown(path));
             }
         }
         metrics::set(&counters.calls, self.calls.count() as u64);
@@ -223,6 +237,50 @@ impl<D: Disk> State<'_, D> {
             (self.unsynced, self.synced) = (false, Instant::now());
         }
         true
+    }
+
+    /// The disk refuses: raises the alarm, once.
+    fn refused(&mut self, error: &io::Error) {
+        let counters = &self.context.counters;
+        if self.stall.is_none() {
+            metrics::add(&counters.alarms, 1);
+            metrics::set(&counters.alarm, 1);
+            tracing::error!("ALARM: the spool cannot be written: {error}; capture stands and retries");
+            self.stall = Some((now_ns(), error.to_string()));
+        }
+    }
+
+    /// The disk took everything: if it had refused, every call says since when and why.
+    fn accepted(&mut self) {
+        if let Some((since_ns, why)) = self.stall.take() {
+            metrics::set(&self.context.counters.alarm, 0);
+            tracing::warn!("the spool can be written again: capture goes on");
+            self.calls.stalled(since_ns, now_ns(), &why);
+        }
+    }
+
+    /// Where only some spools are refused, their calls go on in others. False: it is the whole disk that refuses, or
+    /// this was tried a moment ago.
+    fn move_on(&mut self, error: &io::Error) -> bool {
+        use io::ErrorKind::{QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+        let whole = matches!(error.kind(), StorageFull | ReadOnlyFilesystem | QuotaExceeded);
+        if whole || self.disk.probe().is_err() {
+            return false;
+        }
+        let (at_ns, why) = (now_ns(), error.to_string());
+        let mut moved = false;
+        for append in std::mem::take(&mut self.batch) {
+            let old = append.spool;
+            let append = self.calls.go_on_elsewhere(append, at_ns, &why).inspect(|_| {
+                tracing::error!("ALARM: a spool cannot be written: {why}; its call goes on in another one");
+                metrics::add(&self.context.counters.alarms, 1);
+                metrics::add(&self.context.counters.moved, 1);
+                self.left.push(old);
+                moved = true;
+            });
+            self.batch.push(append.unwrap_or_else(|append| append));
+        }
+        moved
     }
 }
 

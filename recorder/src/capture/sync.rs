@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
 
 use crossbeam::channel::{Sender, bounded};
@@ -25,9 +26,17 @@ impl Syncer {
         let (wanted, requests) = bounded(1);
         let thread = std::thread::Builder::new().name("sync".into()).spawn(move || {
             for () in requests {
-                if let Err(error) = rustix::fs::syncfs(&folder) {
-                    metrics::add(&counters.alarms, 1);
-                    tracing::error!("ALARM: the spool did not reach the disk: {error}");
+                let result = rustix::fs::syncfs(&folder);
+                let before = counters.sync_alarm.swap(result.is_err().into(), Relaxed);
+                match result {
+                    Err(error) if before == 0 => {
+                        metrics::add(&counters.alarms, 1);
+                        tracing::error!(
+                            "ALARM: the spool does not reach the disk: {error}; trying again every second"
+                        );
+                    }
+                    Ok(()) if before == 1 => tracing::warn!("the spool reaches the disk again"),
+                    _ => {}
                 }
             }
         })?;

@@ -21,19 +21,8 @@ use uuid::Uuid;
 use super::*;
 use crate::label::Label;
 use crate::metrics::Metrics;
+use crate::random::Random;
 use crate::spool::{Event, EventKind, Item, Reader, Side};
-
-/// A small generator of random numbers, the same for the same seed.
-pub(crate) struct Random(pub u64);
-
-impl Random {
-    pub(crate) fn below(&mut self, n: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % n
-    }
-}
 
 /// What the relay holds: its rings, whole, and how far they were committed.
 #[derive(Default)]
@@ -199,6 +188,14 @@ impl Disk for MoodyDisk {
         if batch.is_empty() { Ok(()) } else { Err(io::ErrorKind::StorageFull.into()) }
     }
 
+    fn probe(&mut self) -> io::Result<()> {
+        self.files.probe()
+    }
+
+    fn path(&self, spool: SpoolId) -> Option<std::path::PathBuf> {
+        self.files.path(spool)
+    }
+
     fn close(&mut self, spool: SpoolId) -> Option<std::path::PathBuf> {
         self.files.close(spool)
     }
@@ -206,7 +203,7 @@ impl Disk for MoodyDisk {
 
 fn pace() -> Pace {
     let zero = Duration::ZERO;
-    Pace { batch: zero, retry: zero, sync: zero, give_up: zero }
+    Pace { batch: zero, retry: zero, sync: zero, give_up: zero, stretch: zero }
 }
 
 /// Runs a recorder until it stops (true) or is killed (false).
@@ -274,7 +271,8 @@ fn script(random: &mut Random, relay: &mut Relay, calls: u64, close: bool) -> Ha
             0 => relay.say(ring, call, now, Kind::Gap { leg, stream: 0, packets: 3, since_ns: now - 5 }, &[]),
             1 => relay.say(ring, call, now, Kind::Label, &Label::new(id).to_bytes()),
             _ => {
-                let rtp: Vec<u8> = (0..12 + random.below(180)).map(|b| (b + n) as u8).collect();
+                let mut rtp: Vec<u8> = (0..12 + random.below(180)).map(|b| (b + n) as u8).collect();
+                rtp[1] = 8;
                 relay.say(ring, call, now, Kind::Packet { leg, stream: 1 }, &rtp);
                 let side = Side::BOTH[leg as usize];
                 truth.get_mut(&id).unwrap().push((side, now, rtp));
@@ -412,8 +410,129 @@ impl Disk for FullDisk {
         result
     }
 
+    fn probe(&mut self) -> io::Result<()> {
+        self.files.probe()
+    }
+
+    fn path(&self, spool: SpoolId) -> Option<std::path::PathBuf> {
+        self.files.path(spool)
+    }
+
     fn close(&mut self, spool: SpoolId) -> Option<std::path::PathBuf> {
         self.files.close(spool)
+    }
+}
+
+/// A disk on which the spool that was made first cannot be written any more.
+struct BadSector {
+    files: SpoolFiles,
+    writes: usize,
+    bad: Option<SpoolId>,
+}
+
+impl Disk for BadSector {
+    async fn append(&mut self, batch: &mut Vec<Append>, done: &mut Vec<BytesMut>) -> io::Result<()> {
+        self.writes += 1;
+        if self.writes == 3 {
+            self.bad = batch.first().map(|a| a.spool);
+        }
+        let mut refused: Vec<Append> = batch.extract_if(.., |a| Some(a.spool) == self.bad).collect();
+        let written = self.files.append(batch, done).await;
+        let error = if refused.is_empty() { written } else { Err(io::Error::from_raw_os_error(5)) };
+        batch.append(&mut refused);
+        error
+    }
+
+    fn probe(&mut self) -> io::Result<()> {
+        self.files.probe()
+    }
+
+    fn path(&self, spool: SpoolId) -> Option<std::path::PathBuf> {
+        self.files.path(spool)
+    }
+
+    fn close(&mut self, spool: SpoolId) -> Option<std::path::PathBuf> {
+        self.files.close(spool)
+    }
+}
+
+#[test]
+fn a_spool_that_cannot_be_written_holds_up_no_other_and_its_call_goes_on_in_a_new_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let relay = Shared::default();
+    *relay.borrow_mut() = Relay::new(5, 1);
+    let truth = script(&mut Random(41), &mut relay.borrow_mut(), 6, true);
+    let stop = Arc::new(AtomicBool::new(false));
+    let tap = ScriptedTap { relay, stop: stop.clone() };
+    let (counters, (work, queue)) = (Arc::new(Metrics::default()), unbounded());
+    let context = Context { stop, counters: counters.clone(), work, syncer: None, pace: pace() };
+    let disk = BadSector { files: SpoolFiles::new(folder.path(), false), writes: 0, bad: None };
+    let run = pin!(run(tap, disk, Calls::default(), context));
+    assert!(run.poll(&mut std::task::Context::from_waker(Waker::noop())).is_ready());
+    assert_eq!(counters.moved.load(Relaxed), 1);
+    assert_eq!((counters.alarm.load(Relaxed), queue.len()), (0, 7), "no stall; every spool is archived");
+    let mut spools = recover(folder.path()).unwrap();
+    assert_eq!(spools.len(), 7);
+    assert!(spools.iter().all(|s| s.closed), "the one that is gone on with is complete");
+    let second = spools.extract_if(.., |s| s.continues.is_some()).next().unwrap();
+    let first = spools.iter().find(|s| Some(s.name) == second.continues).unwrap();
+    let packets = |path: &Path| {
+        let bytes = std::fs::read(path).unwrap();
+        let (mut reader, mut packets) = (Reader::new(&bytes[..]), Vec::new());
+        while let Some(item) = reader.item().unwrap() {
+            if let Item::Packet(packet, rtp) = item {
+                packets.push((packet.side, packet.at_ns, rtp.to_vec()));
+            }
+        }
+        packets
+    };
+    let label = second.label.as_ref().unwrap().recording;
+    assert_eq!([packets(&first.path), packets(&second.path)].concat(), truth[&label]);
+}
+
+#[test]
+fn a_damaged_spool_is_read_around_its_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    let relay = Shared::default();
+    *relay.borrow_mut() = Relay::new(5, 1);
+    let truth = script(&mut Random(43), &mut relay.borrow_mut(), 1, true);
+    assert!(recorder(folder.path(), &relay, Mood::Willing, 1, &Arc::default()));
+    let path = recover(folder.path()).unwrap().remove(0).path;
+    let whole = std::fs::read(&path).unwrap();
+    let count = |bytes: &[u8]| {
+        let (mut reader, mut packets, mut damaged) = (Reader::new(bytes), 0, 0);
+        while let Some(item) = reader.item().unwrap() {
+            match item {
+                Item::Packet(..) => packets += 1,
+                Item::Damaged { bytes } => damaged += bytes,
+                Item::Event(_) => {}
+            }
+        }
+        (packets, damaged)
+    };
+    let all = truth.values().next().unwrap().len();
+    assert_eq!(count(&whole), (all, 0));
+    let mut random = Random(47);
+    for filler in [0_u8, 0xFF, 0x5A] {
+        for _ in 0..20 {
+            // A hole somewhere behind the headers, as of a page that never reached the disk.
+            let mut hurt = whole.clone();
+            let from = 300 + random.below(whole.len() as u64 - 900) as usize;
+            hurt[from..from + 500].fill(filler);
+            let (packets, damaged) = count(&hurt);
+            assert!(packets < all && packets + 8 > all, "{packets} of {all}");
+            assert!((400..1500).contains(&damaged), "{damaged}");
+            // A tail that was never written.
+            hurt.truncate(from + 200);
+            std::fs::write(&path, &hurt).unwrap();
+            let found = recover(folder.path()).unwrap().remove(0);
+            assert_eq!(std::fs::metadata(&path).unwrap().len(), found.length);
+            assert!(
+                found.length <= from as u64 + 200 && found.length + 600 > from as u64,
+                "{} {from}",
+                found.length
+            );
+        }
     }
 }
 

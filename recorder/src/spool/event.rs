@@ -63,6 +63,11 @@ pub enum EventKind {
         /// When it was first refused.
         since_ns: u64,
     },
+    /// So many bytes here were damaged, and left out when the spool was made an archive's.
+    Damaged {
+        /// How many.
+        bytes: u64,
+    },
     /// A restarted recorder goes on with this spool.
     Continued,
     /// The last event.
@@ -78,6 +83,7 @@ impl EventKind {
             Self::Resume => "resume",
             Self::Gap { .. } => "gap",
             Self::Stalled { .. } => "stalled",
+            Self::Damaged { .. } => "damaged",
             Self::Continued => "continued",
             Self::Close => "close",
         }
@@ -103,6 +109,12 @@ impl Event {
         }
         if let EventKind::Stalled { since_ns } = self.kind {
             let _ = writeln!(text, "BAUTA_SINCE_NS={since_ns}");
+        }
+        if let EventKind::Damaged { bytes } = self.kind {
+            let _ = writeln!(text, "BAUTA_BYTES={bytes}");
+        }
+        if let Some(continues) = self.continues {
+            let _ = writeln!(text, "BAUTA_CONTINUES={continues}");
         }
         if let Some(label) = &self.label {
             // JSON escapes line feeds, so a label is one line.
@@ -130,6 +142,7 @@ impl Event {
                 since_ns: number("BAUTA_SINCE_NS")?,
             },
             "stalled" => EventKind::Stalled { since_ns: number("BAUTA_SINCE_NS")? },
+            "damaged" => EventKind::Damaged { bytes: number("BAUTA_BYTES")? },
             "continued" => EventKind::Continued,
             "close" => EventKind::Close,
             _ => return None,

@@ -1,4 +1,4 @@
-//! Reads a spool block by block, in bounded memory; stops at the first byte that is not a whole, sound block.
+//! Reads a spool block by block, in bounded memory; steps over what is no whole, sound block to the next one.
 
 use std::io::{self, Read};
 
@@ -28,105 +28,142 @@ pub enum ReadError {
     /// The file could not be read.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// The bytes from here on are not whole blocks: a write that was cut short, or damage.
-    #[error("no whole block of a spool at byte {0}")]
+    /// Nothing in the file is a whole, sound block.
+    #[error("no whole block of a spool in {0} bytes")]
     Broken(u64),
 }
+
+/// Bytes that are read at once.
+const CHUNK: usize = 64 * 1024;
 
 /// Reads a spool from its first byte.
 #[derive(Debug)]
 pub struct Reader<R> {
     input: R,
+    /// What was read and not given out, from `start` on.
+    data: Vec<u8>,
+    start: usize,
+    /// Bytes of the file before `start`.
     offset: u64,
+    /// Behind the last sound block.
+    sound: u64,
     blocks: u64,
-    block: Vec<u8>,
+    /// Length of the block that was given out last.
+    given: usize,
+    ended: bool,
 }
 
 impl<R: Read> Reader<R> {
-    /// Reads from `input`, which should be buffered.
+    /// Reads from `input`; buffers it.
     pub const fn new(input: R) -> Self {
-        Self { input, offset: 0, blocks: 0, block: Vec::new() }
+        Self { input, data: Vec::new(), start: 0, offset: 0, sound: 0, blocks: 0, given: 0, ended: false }
     }
 
-    /// Bytes of whole, sound blocks so far.
-    pub const fn offset(&self) -> u64 {
-        self.offset
+    /// Where the last sound block ends that was found so far: what is behind it at the end is an unfinished write.
+    pub const fn sound(&self) -> u64 {
+        self.sound
     }
 
-    /// The next packet or event; None at the end of the file.
+    /// The next packet or event, or how much before it is damaged; None at the end of the file.
     pub fn item(&mut self) -> Result<Option<Item<'_>>, ReadError> {
-        let kind = loop {
-            let Some(kind) = self.fill()? else { return Ok(None) };
-            let sound = match kind {
-                code::SECTION => self.blocks == 0 && field(&self.block, 0) == Some(code::BYTE_ORDER),
-                code::INTERFACE => (1..=2).contains(&self.blocks),
-                // Packets and events come behind section and interfaces; other tools may have added blocks.
-                _ => self.blocks > 2,
+        self.pass();
+        let mut damaged = 0;
+        let length = loop {
+            if !self.fill(1)? {
+                break None;
+            }
+            match self.block()? {
+                Some(_) if damaged > 0 => break None,
+                Some((kind, length)) => {
+                    (self.given, self.sound) = (length, self.offset + length as u64);
+                    self.blocks += 1;
+                    if kind == code::PACKET || kind == code::JOURNAL {
+                        break Some((kind, length));
+                    }
+                    self.pass();
+                }
+                None => {
+                    // Blocks are of whole words: the next one begins at one.
+                    let skip = (self.data.len() - self.start).min(4);
+                    damaged += skip as u64;
+                    self.start += skip;
+                    self.offset += skip as u64;
+                }
+            }
+        };
+        if damaged > 0 {
+            return if self.sound == 0 && self.ended {
+                Err(ReadError::Broken(self.offset))
+            } else {
+                Ok(Some(Item::Damaged { bytes: damaged }))
             };
-            if !sound {
-                return Err(ReadError::Broken(self.offset));
-            }
-            if kind == code::PACKET || kind == code::JOURNAL {
-                break kind;
-            }
-            self.pass();
-        };
+        }
+        let Some((kind, length)) = length else { return Ok(None) };
+        let body = self.data.get(self.start + 8..self.start + length - 4).unwrap_or_default();
         let item = if kind == code::PACKET {
-            packet(&self.block).map(|(packet, rtp)| Item::Packet(packet, rtp))
+            packet(body).map(|(packet, rtp)| Item::Packet(packet, rtp))
         } else {
-            event(&self.block).map(|event| Item::Event(Box::new(event)))
+            event(body).map(|event| Item::Event(Box::new(event)))
         };
-        let at = self.offset;
-        self.blocks += 1;
-        self.offset += self.block.len() as u64 + 12;
-        item.map(Some).ok_or_else(|| {
-            self.offset = at;
-            ReadError::Broken(at)
-        })
+        // `block` has parsed it before.
+        item.map(Some).ok_or(ReadError::Broken(self.offset))
     }
 
+    /// Steps over the block that was given out.
     fn pass(&mut self) {
-        self.blocks += 1;
-        self.offset += self.block.len() as u64 + 12;
+        let given = std::mem::take(&mut self.given);
+        self.start += given;
+        self.offset += given as u64;
     }
 
-    /// Reads a block's body; gives its type. None at a clean end.
-    fn fill(&mut self) -> Result<Option<u32>, ReadError> {
-        let broken = || ReadError::Broken(self.offset);
-        let mut head = [0; 8];
-        match read_full(&mut self.input, &mut head)? {
-            0 => return Ok(None),
-            8 => {}
-            _ => return Err(broken()),
+    /// Type and length of the block that begins here. None: here is no whole, sound block.
+    fn block(&mut self) -> io::Result<Option<(u32, usize)>> {
+        let Some((kind, length)) = self.head() else { return Ok(None) };
+        if !(12..=MAX_BLOCK).contains(&length) || !length.is_multiple_of(4) || !self.fill(length)? {
+            return Ok(None);
         }
-        let [a, b, c, d, rest @ ..] = head;
-        let kind = u32::from_le_bytes([a, b, c, d]);
-        let length = u32::from_le_bytes(rest) as usize;
-        if !(12..=MAX_BLOCK).contains(&length) || !length.is_multiple_of(4) {
-            return Err(broken());
-        }
-        self.block.resize(length - 8, 0);
-        let whole = read_full(&mut self.input, &mut self.block)? == length - 8;
-        let trailer = self.block.split_off(length - 12);
-        if !whole || trailer != rest {
-            return Err(ReadError::Broken(self.offset));
-        }
-        Ok(Some(kind))
+        let Some(block) = self.data.get(self.start..self.start + length) else { return Ok(None) };
+        let (Some(body), Some(trailer)) = (block.get(8..length - 4), field(block, length - 4)) else {
+            return Ok(None);
+        };
+        let sound = trailer as usize == length
+            && match kind {
+                code::SECTION => self.offset == 0 && field(body, 0) == Some(code::BYTE_ORDER),
+                code::INTERFACE => (1..=2).contains(&self.blocks),
+                code::PACKET => packet(body).is_some(),
+                code::JOURNAL => event(body).is_some(),
+                // Other tools may have added blocks, behind what every spool begins with.
+                _ => self.blocks > 2 && self.sound == self.offset,
+            };
+        Ok(sound.then_some((kind, length)))
     }
-}
 
-/// Reads until `buffer` is full or the input ends; gives the number of bytes.
-fn read_full(input: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while let Some(rest) = buffer.get_mut(filled..).filter(|r| !r.is_empty()) {
-        match input.read(rest) {
-            Ok(0) => break,
-            Ok(n) => filled += n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
+    fn head(&mut self) -> Option<(u32, usize)> {
+        if !self.fill(8).ok()? {
+            return None;
         }
+        let head = self.data.get(self.start..)?;
+        Some((field(head, 0)?, field(head, 4)? as usize))
     }
-    Ok(filled)
+
+    /// Has `wanted` bytes at hand. False: the file ends before.
+    fn fill(&mut self, wanted: usize) -> io::Result<bool> {
+        while self.data.len() - self.start < wanted && !self.ended {
+            self.data.drain(..self.start);
+            self.start = 0;
+            let held = self.data.len();
+            self.data.resize(held + CHUNK.max(wanted - held), 0);
+            let read = loop {
+                match self.input.read(self.data.get_mut(held..).unwrap_or_default()) {
+                    Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                    done => break done,
+                }
+            };
+            self.data.truncate(held + *read.as_ref().unwrap_or(&0));
+            self.ended = read? == 0;
+        }
+        Ok(self.data.len() - self.start >= wanted)
+    }
 }
 
 fn field(body: &[u8], at: usize) -> Option<u32> {
