@@ -1,5 +1,6 @@
 //! `bauta export`: a recording, or a part of it, as a WAV file with a manifest of its own.
 
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -100,7 +101,8 @@ fn readable(exported: &Exported, wav: &Path) -> String {
         exported.path.display(),
     );
     for note in &manifest.notes {
-        text.push_str(&format!("note: {note}\n"));
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "note: {note}");
     }
     text
 }

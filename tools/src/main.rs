@@ -60,7 +60,7 @@ fn main() -> ExitCode {
         Command::Keys(arguments) => keys::main(&arguments),
         Command::Backup(arguments) => backup::main(&arguments),
         Command::Tokens(arguments) => tokens::main(&arguments),
-        Command::Verify(arguments) => verify::main(&arguments),
+        Command::Verify(arguments) => Ok(verify::main(&arguments)),
         Command::Export(arguments) => export::main(arguments),
         Command::Config(arguments) => config::main(&arguments),
         Command::Child(arguments) => run::child::main(&arguments),

@@ -1,5 +1,7 @@
 //! A manifest as tables: who sent what, and what is missing when and why.
 
+use std::fmt::Write;
+
 use recorder::manifest::{Cause, Channel, Counts, Gap, Manifest, SilenceCause, Silenced, Span};
 use recorder::moment::clock;
 
@@ -56,7 +58,8 @@ pub fn missing(gaps: &[Gap], pauses: &[Span], silenced: &[Silenced]) -> String {
     });
     let mut text = table(std::iter::once(heading).chain(rows));
     if more > 0 {
-        text.push_str(&format!("… and {more} more, in the manifest\n"));
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "… and {more} more, in the manifest");
     }
     text
 }
@@ -110,7 +113,7 @@ fn lost(counts: &Counts) -> String {
 fn length(ms: u64) -> String {
     match ms {
         ..1_000 => format!("{ms} ms"),
-        ..60_000 => format!("{}.{:03} s", ms / 1000, ms % 1000),
+        1_000..60_000 => format!("{}.{:03} s", ms / 1000, ms % 1000),
         _ => clock(ms),
     }
 }
@@ -119,4 +122,32 @@ fn length(ms: u64) -> String {
 fn second(time: time::OffsetDateTime) -> String {
     let (date, hour, minute, second) = (time.date(), time.hour(), time.minute(), time.second());
     format!("{date} {hour:02}:{minute:02}:{second:02} UTC")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use recorder::spool::Side;
+
+    #[test]
+    fn what_is_missing_stands_in_the_order_of_time_with_its_cause() {
+        let gap =
+            |from_ms, cause| Gap { side: Side::Callee, cause, from_ms, to_ms: from_ms + 90_000, packets: 9 };
+        let gaps = [gap(5_000, Cause::Disk), gap(1_000, Cause::Damage)];
+        let silenced =
+            [Silenced { side: Side::Caller, cause: SilenceCause::Dtmf, from_ms: 3_000, to_ms: 3_250 }];
+        let text = missing(&gaps, &[Span { from_ms: 2_000, to_ms: 4_500 }], &silenced);
+        let expected = "\
+FROM          TO            LENGTH        SIDE    WHAT      WHY
+00:00:01.000  00:01:31.000  00:01:30.000  callee  gap       9 packets captured, but the file that held them is damaged
+00:00:02.000  00:00:04.500  2.500 s       both    pause     recording was paused
+00:00:03.000  00:00:03.250  250 ms        caller  silenced  DTMF, which is never kept
+00:00:05.000  00:01:35.000  00:01:30.000  callee  gap       9 packets forwarded, but the recorder's disk could not be written
+";
+        assert_eq!(text, expected);
+        let many: Vec<_> = (0..1_000).map(|n| gap(n, Cause::NetworkLoss)).collect();
+        let text = missing(&many, &[], &[]);
+        assert!(text.lines().count() == 42 && text.ends_with("… and 960 more, in the manifest\n"), "{text}");
+        assert_eq!(missing(&[], &[], &[]), "nothing is missing: no gap, no pause, nothing silenced\n");
+    }
 }
