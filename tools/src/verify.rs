@@ -10,7 +10,7 @@ use recorder::archive::{AUDIO, MANIFEST, PACKETS, folder};
 use recorder::export;
 use recorder::manifest::{Manifest, SCHEMA};
 use recorder::moment::clock;
-use recorder::verify::{ExportReport, Failure, Report, verify, verify_export};
+use recorder::verify::{Failure, Report, verify, verify_export};
 
 /// Some file is not as it was made.
 const CHANGED: u8 = 1;
@@ -155,7 +155,11 @@ pub fn lines(report: &Report) -> Vec<String> {
 }
 
 /// The same of an export.
-fn export_lines(path: &Path, report: &ExportReport, original: Option<&Path>) -> Vec<String> {
+fn export_lines(
+    path: &Path,
+    report: &Report<export::manifest::Manifest>,
+    original: Option<&Path>,
+) -> Vec<String> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let mut checks = Vec::new();
     if let Some(manifest) = &report.manifest {
