@@ -1,7 +1,7 @@
 //! `manifest.json`: what an archive says about itself.
 //!
 //! Written once by the archiver, read by control, `bauta` and the dispute desk. Its last field is the
-//! [seal](crate::seal), so that a change of any byte is found. [`SCHEMA`] describes every field to other programs.
+//! [seal], so that a change of any byte is found. [`SCHEMA`] describes every field to other programs.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
