@@ -20,7 +20,8 @@ pub fn manifest_of(wav: &std::path::Path) -> std::path::PathBuf {
     name.into()
 }
 
-#[cfg(all(test, feature = "export"))]
+#[cfg(feature = "export")]
+#[cfg(test)]
 #[allow(
     clippy::cast_possible_truncation,
     clippy::cast_precision_loss,

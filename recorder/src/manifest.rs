@@ -1,8 +1,9 @@
 //! `manifest.json`: what an archive says about itself.
 //!
 //! Written once by the archiver, read by control, `bauta` and the dispute desk. Its last field is the
-//! [seal](crate::seal), so that a change of any byte is found. [`SCHEMA`] describes every field to other programs.
+//! [seal], so that a change of any byte is found. [`SCHEMA`] describes every field to other programs.
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -291,11 +292,18 @@ impl Manifest {
 
     /// Reads the file's bytes; refuses them when any was changed.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ManifestError> {
-        seal::check(bytes)?;
-        let manifest: Self = serde_json::from_slice(bytes)?;
-        if manifest.version > VERSION {
-            return Err(ManifestError::Version { found: manifest.version, known: VERSION });
-        }
-        Ok(manifest)
+        read(bytes, VERSION, |manifest: &Self| manifest.version)
     }
+}
+
+/// Reads a sealed manifest whose latest known version is `known`.
+pub(crate) fn read<M: DeserializeOwned>(
+    bytes: &[u8],
+    known: u32,
+    version: impl Fn(&M) -> u32,
+) -> Result<M, ManifestError> {
+    seal::check(bytes)?;
+    let manifest = serde_json::from_slice(bytes)?;
+    let found = version(&manifest);
+    if found > known { Err(ManifestError::Version { found, known }) } else { Ok(manifest) }
 }

@@ -14,19 +14,19 @@ use crate::manifest::{Manifest, ManifestError};
 use crate::rate::TICKS;
 use crate::spool::{Chain, Item, ReadError, Reader};
 
-pub use exported::{ExportReport, verify_export};
+pub use exported::verify_export;
 
-/// What was found.
+/// What was found about an archive, or about an export: what has a manifest `M`.
 #[derive(Debug)]
-pub struct Report {
+pub struct Report<M = Manifest> {
     /// The manifest; none when it could not be read.
-    pub manifest: Option<Manifest>,
-    /// Everything that is wrong, in the order it was found. Empty: the archive is as it was made.
+    pub manifest: Option<M>,
+    /// Everything that is wrong, in the order it was found. Empty: it is as it was made.
     pub failures: Vec<Failure>,
 }
 
-impl Report {
-    /// Whether the archive is as it was made.
+impl<M> Report<M> {
+    /// Whether it is as it was made.
     pub const fn holds(&self) -> bool {
         self.failures.is_empty()
     }

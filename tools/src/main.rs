@@ -10,6 +10,7 @@ mod columns;
 mod config;
 mod demo;
 mod doctor;
+mod export;
 mod keys;
 mod place;
 mod pool;
@@ -42,6 +43,7 @@ enum Command {
     Backup(backup::Arguments),
     Tokens(tokens::Arguments),
     Verify(verify::Arguments),
+    Export(export::Arguments),
     Config(config::Arguments),
     #[command(hide = true)]
     Child(run::child::Arguments),
@@ -59,6 +61,7 @@ fn main() -> ExitCode {
         Command::Backup(arguments) => backup::main(&arguments),
         Command::Tokens(arguments) => tokens::main(&arguments),
         Command::Verify(arguments) => Ok(verify::main(&arguments)),
+        Command::Export(arguments) => export::main(arguments),
         Command::Config(arguments) => config::main(&arguments),
         Command::Child(arguments) => run::child::main(&arguments),
     };

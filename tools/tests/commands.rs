@@ -6,8 +6,6 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use recorder::archive::{AUDIO, MANIFEST};
-use recorder::manifest::Manifest;
-use sha2::{Digest, Sha256};
 
 /// Runs `bauta` in `folder`; its exit code, standard output and standard error.
 fn bauta(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
@@ -98,32 +96,13 @@ fn without_a_pop_it_is_said_what_is_missing() {
     assert_eq!((code, error.contains("a call's id looks like")), (1, true), "{error}");
 }
 
-/// An archive without packets.
+/// The archive of 100 ms without packets that the recorder's own tests keep.
 fn archive(folder: &Path) {
-    let audio = b"not really Opus, but hashed all the same";
-    let hash = Sha256::digest(audio).iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
-    let side = |side: &str| {
-        format!(
-            r#"{{"side":"{side}","role":null,"codecs":[],"packets":1,"bytes":172,"lost":0,"late":0,"duplicates":0,
-                 "reordered":0,"undecoded":0,"jumps":0,"sources":1}}"#
-        )
-    };
-    let json = format!(
-        r#"{{"version":1,"recording":"019ab6c2-4f1e-7d3a-9c55-0123456789ab","call":"x","trip":"T-1","city":null,
-            "left":{},"right":{},"offered_at":null,"answered_at":null,"started_at":null,"ended_at":null,
-            "ended":"hangup","duration_ms":1234,"gaps":[],"pauses":[],
-            "audio":{{"file":"{AUDIO}","sha256":"{hash}","bytes":{},"channels":2}},
-            "packets":{{"file":null,"sha256":"","count":2,"file_sha256":"","bytes":0}},
-            "encoder":{{"codec":"opus","bitrate":16000,"complexity":5,"sample_rate":8000,"frame_ms":20}},
-            "software":{{}},"notes":[]}}"#,
-        side("caller"),
-        side("callee"),
-        audio.len(),
-    );
-    let manifest: Manifest = serde_json::from_str(&json).unwrap();
+    let stored = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../recorder/schema/version-1"));
     std::fs::create_dir_all(folder).unwrap();
-    std::fs::write(folder.join(AUDIO), audio).unwrap();
-    std::fs::write(folder.join(MANIFEST), manifest.to_bytes().unwrap()).unwrap();
+    for file in [AUDIO, MANIFEST] {
+        std::fs::copy(stored.join(file), folder.join(file)).unwrap();
+    }
 }
 
 #[test]
@@ -135,27 +114,146 @@ fn verify_tells_whole_from_changed_from_unreadable() {
 
     let (code, said, _) = verify("archive/2026/a");
     assert_eq!(code, 0, "{said}");
-    assert!(said.contains("ok    audio.opus") && said.contains("holds: trip T-1, 1.234 s, 0 gaps"), "{said}");
+    assert!(
+        said.contains("ok    audio.opus") && said.contains("holds: trip T-1001, 0.100 s, 1 gap"),
+        "{said}"
+    );
     let (code, said, _) = verify("archive");
     assert_eq!((code, said.ends_with("2 archives: all hold\n")), (0, true), "{said}");
+    assert!(!said.contains("SIDE"), "{said}");
 
     let (b, manifest) =
         (folder.path().join("archive/2026/b"), folder.path().join("archive/2026/a/manifest.json"));
-    std::fs::write(b.join(AUDIO), b"Not really Opus, but hashed all the same").unwrap();
+    let mut audio = std::fs::read(b.join(AUDIO)).unwrap();
+    *audio.last_mut().unwrap() ^= 1;
+    std::fs::write(b.join(AUDIO), audio).unwrap();
     let (code, said, _) = verify("archive");
     assert_eq!(code, 1);
     assert!(
         said.contains("FAIL  audio.opus: SHA-256 is ") && said.ends_with("2 archives: NOT all hold\n"),
         "{said}"
     );
+    assert!(
+        said.contains("audio.opus: damaged after 00:00:00.000: the checksum of a page does not match"),
+        "{said}"
+    );
     std::fs::remove_file(b.join(AUDIO)).unwrap();
     assert_eq!(verify("archive").0, 1);
 
-    let changed = std::fs::read_to_string(&manifest).unwrap().replace("T-1", "T-2");
+    let changed = std::fs::read_to_string(&manifest).unwrap().replace("T-1001", "T-1002");
     std::fs::write(&manifest, changed).unwrap();
     let (code, said, _) = verify("archive/2026/a");
     assert_eq!((code, said.contains("FAIL  manifest.json: the seal does not match")), (1, true), "{said}");
     std::fs::remove_file(&manifest).unwrap();
     assert_eq!(verify("archive/2026/a").0, 2, "no manifest");
     assert_eq!(verify("nowhere").0, 2);
+}
+
+#[test]
+fn one_archive_is_told_in_tables() {
+    let folder = folder();
+    archive(&folder.path().join("a"));
+    let (_, said, _) = bauta(folder.path(), &["verify", "a"]);
+    for line in [
+        "  answered    2026-11-22 15:59:59 UTC",
+        "  ended       2026-11-22 16:00:00 UTC (bye)",
+        "  caller  driver     -     -     -   PCMA    5        1 (16.6 %)  0     0.0 ms",
+        "  00:00:00.020  00:00:00.040  20 ms   callee  gap   1 packet forwarded, but the recorder was too far behind",
+    ] {
+        assert!(said.lines().any(|said| said == line), "{line} is not in:\n{said}");
+    }
+    let (_, said, _) = bauta(folder.path(), &["verify", "--long", "a", "a"]);
+    assert_eq!(said.matches("SIDE    ROLE").count(), 2);
+}
+
+#[test]
+fn the_schemas_are_printed() {
+    let folder = folder();
+    for (kind, title) in [("manifest", "Manifest of an archive"), ("export", "Manifest of an export")] {
+        let (code, said, _) = bauta(folder.path(), &["verify", "--schema", kind]);
+        let schema: serde_json::Value = serde_json::from_str(&said).unwrap();
+        assert_eq!((code, schema["title"].as_str()), (0, Some(title)));
+    }
+    assert_eq!(bauta(folder.path(), &["verify"]).0, 2, "neither a path nor a schema");
+}
+
+#[test]
+fn a_recording_is_exported_by_id_and_by_path_and_verified() {
+    let folder = folder();
+    let id = "019ab6c2-4f1e-7d3a-9c55-0123456789ab";
+    let there = recorder::archive::folder(Path::new("pop"), id.parse().unwrap()).unwrap();
+    archive(&folder.path().join(&there));
+    let (code, said, error) =
+        bauta(folder.path(), &["export", id, "--state", "pop", "--wav", "call.wav", "--from", "0.01"]);
+    assert_eq!((code, error.as_str()), (0, ""));
+    assert!(
+        said.starts_with(&format!("call.wav: 00:00:00.010 to 00:00:00.100 of recording {id}\n"))
+            && said.contains("caller (driver) left, callee (passenger) right; 8000 Hz, 720 samples"),
+        "{said}"
+    );
+    let wav = hound::WavReader::open(folder.path().join("call.wav")).unwrap();
+    assert_eq!((wav.spec().channels, wav.duration()), (2, 720));
+
+    let verify = |arguments: &[&str]| bauta(folder.path(), &[&["verify"], arguments].concat());
+    for path in ["call.wav", "call.wav.json"] {
+        let (code, said, _) = verify(&[path, "--state", "pop"]);
+        assert_eq!(code, 0, "{said}");
+        assert!(
+            said.contains("ok    the original    is pop/archive/") && said.contains("holds: 00:00:00.010 to"),
+            "{said}"
+        );
+        assert!(said.contains("00:00:00.010  00:00:00.030  20 ms   callee  gap"), "{said}");
+    }
+    let (code, said, _) = verify(&["call.wav.json"]);
+    assert_eq!((code, said.contains("--    the original    not compared")), (0, true), "{said}");
+    assert_eq!(verify(&["call.wav.json", "--original", "nowhere"]).0, 2);
+
+    let path = there.to_str().unwrap();
+    let (code, _, error) = bauta(folder.path(), &["export", path, "--wav", "call.wav", "--mono"]);
+    assert_eq!((code, error.as_str()), (1, "bauta: call.wav exists already: it was left as it is\n"));
+    let manifest = there.join(MANIFEST);
+    for from in [path, manifest.to_str().unwrap()] {
+        let (code, said, error) =
+            bauta(folder.path(), &["export", from, "--wav", "call.wav", "--mono", "--to", "1h", "--force"]);
+        assert_eq!((code, error.as_str()), (0, ""));
+        assert!(
+            said.contains("in one channel, half of each") && said.contains("note: the range ends"),
+            "{said}"
+        );
+    }
+    std::fs::remove_file(folder.path().join("call.wav")).unwrap();
+    assert_eq!(verify(&["call.wav.json"]).0, 1, "the WAV file is gone");
+}
+
+#[test]
+fn what_cannot_be_exported_says_why_and_repeats_no_number() {
+    let folder = folder();
+    archive(&folder.path().join("a"));
+    let export = |arguments: &[&str]| {
+        let (code, _, error) = bauta(folder.path(), &[&["export", "--wav", "out.wav"], arguments].concat());
+        (code, error)
+    };
+    let (code, error) = export(&["+447700900001"]);
+    assert_eq!((code, error.contains("neither an archive's folder")), (1, true), "{error}");
+    assert!(!error.contains("447700900001"), "{error}");
+    let (code, error) = export(&["019ab6c2-4f1e-7d3a-9c55-0123456789ab"]);
+    assert_eq!(
+        (code, error.contains("no recording of this id is archived: var/archive/")),
+        (1, true),
+        "{error}"
+    );
+    let (code, error) = export(&["a", "--from", "soon"]);
+    assert_eq!((code, error.contains("like 00:12:03.250, 723.25 or 12m3s")), (2, true), "{error}");
+    let (code, error) = export(&["a", "--from", "2026-11-22T16:00:01Z"]);
+    assert_eq!((code, error.contains("the recording ends at 00:00:00.100")), (1, true), "{error}");
+    let audio = folder.path().join("a").join(AUDIO);
+    std::fs::write(&audio, b"not Opus").unwrap();
+    let (code, error) = export(&["a"]);
+    assert!(
+        code == 1 && error.contains("not exported") && error.contains("it does not start as Ogg"),
+        "{error}"
+    );
+    let left: Vec<_> =
+        std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["a"]);
 }

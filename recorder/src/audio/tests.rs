@@ -39,7 +39,8 @@ pub fn file(pre_skip: u16, packets: &[Vec<u8>], page: usize, end: u64) -> Vec<u8
 /// `ms` of silence, 1 s to a page.
 pub fn silence(ms: u64) -> Vec<u8> {
     let end = 312 + ms * 48;
-    file(312, &vec![SILENCE.to_vec(); end.div_ceil(960).max(1) as usize], 50, end)
+    let packets = usize::try_from(end.div_ceil(960)).unwrap();
+    file(312, &vec![SILENCE.to_vec(); packets], 50, end)
 }
 
 fn measured(bytes: &[u8]) -> (u64, Option<String>) {
@@ -100,7 +101,7 @@ fn a_file_cut_or_changed_anywhere_is_never_taken_for_whole() {
 #[test]
 fn what_is_not_an_archives_audio_is_refused() {
     let said = |bytes: &[u8]| length(Cursor::new(bytes)).unwrap_err().to_string();
-    for bytes in [&b""[..], b"RIFF", &[0; 200_000]] {
+    for bytes in [&b""[..], b"RIFF", &vec![0; 200_000]] {
         assert_eq!(said(bytes), "not an archive's audio: it does not start as Ogg");
     }
     let head = |change: &dyn Fn(&mut Vec<u8>)| {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::manifest::{Gap, ManifestError, Silenced, Span};
+use crate::manifest::{Gap, ManifestError, Silenced, Span, read};
 use crate::seal;
 
 /// The version of the manifest that this crate writes.
@@ -124,11 +124,6 @@ impl Manifest {
 
     /// Reads the file's bytes; refuses them when any was changed.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, ManifestError> {
-        seal::check(bytes)?;
-        let manifest: Self = serde_json::from_slice(bytes)?;
-        if manifest.version > VERSION {
-            return Err(ManifestError::Version { found: manifest.version, known: VERSION });
-        }
-        Ok(manifest)
+        read(bytes, VERSION, |manifest: &Self| manifest.version)
     }
 }

@@ -242,8 +242,10 @@ fn pour<R: io::Read + Seek, W: Write + Seek>(
 
 /// The mean of a pair of samples, rounded towards zero.
 fn half_of_each(pair: &[i16]) -> i16 {
-    let sum: i32 = pair.iter().copied().map(i32::from).sum();
-    i16::try_from(sum / 2).unwrap_or(0)
+    match pair {
+        [caller, callee] => caller.midpoint(*callee),
+        _ => 0,
+    }
 }
 
 fn io_error(error: hound::Error) -> io::Error {

@@ -2,29 +2,13 @@
 
 use std::path::Path;
 
-use super::{Failure, hash, hashed, same};
+use super::{Failure, Report, hash, hashed, same};
 use crate::archive::{AUDIO, MANIFEST};
 use crate::export::manifest::Manifest;
 
-/// What was found.
-#[derive(Debug)]
-pub struct ExportReport {
-    /// The export's manifest; none when it could not be read.
-    pub manifest: Option<Manifest>,
-    /// Everything that is wrong, in the order it was found. Empty: the export is as it was made.
-    pub failures: Vec<Failure>,
-}
-
-impl ExportReport {
-    /// Whether the export is as it was made.
-    pub const fn holds(&self) -> bool {
-        self.failures.is_empty()
-    }
-}
-
 /// Verifies the export whose manifest is the file `path`: its seal and the WAV file's hash. Where the folder of an
 /// archive is given, also that the export was made from that archive, as it is now.
-pub fn verify_export(path: &Path, original: Option<&Path>) -> ExportReport {
+pub fn verify_export(path: &Path, original: Option<&Path>) -> Report<Manifest> {
     let mut failures = Vec::new();
     let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let manifest = match std::fs::read(path) {
@@ -33,7 +17,7 @@ pub fn verify_export(path: &Path, original: Option<&Path>) -> ExportReport {
     };
     let manifest = match manifest {
         Ok(manifest) => manifest,
-        Err(failure) => return ExportReport { manifest: None, failures: vec![failure] },
+        Err(failure) => return Report { manifest: None, failures: vec![failure] },
     };
     let wav = &manifest.wav;
     // A name alone: it is beside its manifest or nowhere. (What is no name at all is not there.)
@@ -50,5 +34,5 @@ pub fn verify_export(path: &Path, original: Option<&Path>) -> ExportReport {
             }
         }
     }
-    ExportReport { manifest: Some(manifest), failures }
+    Report { manifest: Some(manifest), failures }
 }

@@ -262,3 +262,53 @@ fn a_manifest_is_read_back_as_it_was() {
     let refused = exports::Manifest::from_bytes(&export.to_bytes().unwrap()).unwrap_err().to_string();
     assert_eq!(refused, "manifest version 9; this software reads up to 1");
 }
+
+/// A call of two seconds that the archiver made an archive of: what it writes fits, and can be exported.
+#[cfg(feature = "capture")]
+#[test]
+fn what_the_archiver_writes_fits_and_is_exported() {
+    use crate::export::{Request, export, manifest_of};
+    use crate::label::Label;
+    use crate::spool::{self, Event, EventKind, Origin};
+    use bytes::{BufMut, BytesMut};
+    use std::sync::atomic::AtomicBool;
+
+    let state = tempfile::tempdir().unwrap();
+    let label = Label { ended: Some("bye".into()), ..Label::new(Uuid::now_v7()) };
+    let origin = Origin { epoch: 1, ring: 0, call: 2 };
+    let start = 1_795_363_200_000_000_000;
+    let mut bytes = BytesMut::new();
+    spool::header(&mut bytes);
+    let event = |bytes: &mut BytesMut, position, ms: u64, kind| {
+        let (at_ns, label) = (start + ms * 1_000_000, Some(label.clone()));
+        spool::write_event(bytes, &Event { origin, position, at_ns, kind, label, note: None });
+    };
+    event(&mut bytes, 1, 0, EventKind::Open);
+    for n in (0..100_u16).filter(|n| !(40..45).contains(n)) {
+        let mut rtp = BytesMut::new();
+        rtp.put_slice(&[0x80, 8]);
+        rtp.put_u16(n);
+        rtp.put_u32(u32::from(n) * 160);
+        rtp.put_u32(42);
+        rtp.put_slice(&[n as u8; 160]);
+        let (at_ns, position) = (start + u64::from(n) * 20_000_000, u64::from(n) + 2);
+        let packet = spool::Packet { side: Side::Caller, stream: 0, at_ns, position, dropped: 0 };
+        spool::write_packet(&mut bytes, &packet, &rtp);
+    }
+    event(&mut bytes, 200, 2_000, EventKind::Close);
+    let path = state.path().join(format!("{}.pcapng", label.recording));
+    std::fs::write(&path, &bytes).unwrap();
+    std::fs::create_dir_all(state.path().join(crate::archive::ARCHIVES)).unwrap();
+
+    let settings = crate::settings::Settings::default();
+    let made = crate::archiver::archive(&path, state.path(), &settings, &AtomicBool::default()).unwrap();
+    let (folder, manifest) = made.unwrap();
+    fits(SCHEMA, &std::fs::read(folder.join(crate::archive::MANIFEST)).unwrap());
+    let wav = state.path().join("call.wav");
+    let request =
+        Request { folder, wav, mono: true, from: None, to: None, overwrite: false, even_damaged: false };
+    let exported = export(&request, NOW).unwrap().manifest;
+    fits(exports::SCHEMA, &std::fs::read(manifest_of(&request.wav)).unwrap());
+    assert_eq!((&exported.gaps, exported.gaps.len()), (&manifest.gaps, 1));
+    assert_eq!(exported.wav.samples * 1000 / u64::from(exported.wav.sample_rate), manifest.duration_ms);
+}
