@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::call::{Call, Tally};
+use super::call::{Blind, Call, Record, Tally};
 use super::listener::{Listened, Out, sound};
 use crate::manifest::Cause;
 use crate::spool::Side;
@@ -46,15 +46,8 @@ pub fn smooth(call: &Call, listened: &Listened) {
         let said = out.side.of(&call.said);
         let key = (out.side as usize, said[out.index].numbering);
         let Some(before) = before.insert(key, out) else { continue };
-        let (a, b) = (&said[before.index], &said[out.index]);
-        let ticks =
-            i64::from(b.timestamp.wrapping_sub(a.timestamp).cast_signed()) * 48_000 / i64::from(a.clock_rate);
-        if out.index == before.index + 1
-            && a.clock_rate == b.clock_rate
-            && a.sent == b.from
-            && ticks == a.speech()
-        {
-            let step = out.place - before.place - ticks;
+        if out.index == before.index + 1 && said[before.index].joins(&said[out.index]) {
+            let step = out.place - before.place - said[before.index].speech();
             assert!(
                 out.run == before.run && step.abs() <= STEP,
                 "a step of {step} ticks: {before:?}, {out:?}"
@@ -134,6 +127,35 @@ pub fn gaps(call: &Call, listened: &Listened) {
     }
 }
 
+/// What the tap did not see is told as it was: pauses, and overflows with their packets.
+pub fn told(call: &Call, listened: &Listened) {
+    let tick = |at: i64| call.tick(at);
+    let blind =
+        |kind: Blind| call.blind.iter().filter(move |b| b.0 == kind).map(move |b| (tick(b.1), tick(b.2)));
+    let mut pauses: Vec<_> = blind(Blind::Paused).collect();
+    pauses.sort_unstable();
+    assert_eq!(listened.timeline.pauses(), pauses);
+    for side in Side::BOTH {
+        let missing = listened.timeline.missing();
+        let mut told: Vec<_> = missing
+            .iter()
+            .filter(|m| m.side == side && m.cause == Cause::TapOverflow)
+            .map(|m| (m.from, m.to, m.packets))
+            .collect();
+        let mut right: Vec<_> = call
+            .records
+            .iter()
+            .filter_map(|r| match *r {
+                Record::Overflow(s, from, to, packets) if s == side => Some((tick(from), tick(to), packets)),
+                _ => None,
+            })
+            .collect();
+        told.sort_unstable();
+        right.sort_unstable();
+        assert_eq!(told, right, "{side:?}");
+    }
+}
+
 /// The mixed voices: each packet's samples once and in their place, silence where nothing was captured.
 pub fn audible(call: &Call, listened: &Listened) {
     for side in Side::BOTH {
@@ -149,7 +171,9 @@ pub fn audible(call: &Call, listened: &Listened) {
             };
             let near = NEAR / STEP;
             sounds[span(at - near, at + length + near)].fill(true);
-            if length > 0 {
+            // Beside the end of a run that of another may sound.
+            let joined = |i: usize| said.get(i).zip(said.get(i + 1)).is_some_and(|(a, b)| a.joins(b));
+            if index > 1 && (index - 2..index + 2).all(joined) {
                 let middle = sound(said[index].sample + length / 2);
                 let around = span(at + length / 2 - 4000, at + length / 2 + 4000);
                 let from = around.start as i64;
@@ -157,8 +181,8 @@ pub fn audible(call: &Call, listened: &Listened) {
                     voice[around].iter().zip(from..).filter(|(s, _)| **s == middle).map(|(_, i)| i).collect();
                 let right = found.len() == 1 && (found[0] - at - length / 2).abs() <= near;
                 assert!(right, "{side:?}: packet {index} belongs at {at}, its middle is at {found:?}");
-                owed -= length;
             }
+            owed -= length;
         }
         let silent = voice.iter().zip(&sounds).all(|(s, may)| *s == 0 || *may);
         assert!(silent, "{side:?}: something sounds where nothing was said");
