@@ -2,6 +2,7 @@
 //!
 //! Every call follows from its seed. `RECORDER_ORACLE_CASES=n` plays n times as many.
 
+mod anything;
 mod call;
 mod cases;
 mod chance;
@@ -9,6 +10,7 @@ mod judge;
 mod listener;
 mod network;
 mod party;
+mod storms;
 
 use call::{Blind, Call};
 use chance::Chance;
@@ -17,6 +19,7 @@ use network::{Jitter, Loss, Path};
 use party::{Habits, MS, Party};
 
 use super::*;
+use std::collections::HashMap;
 
 const SECOND: i64 = 1000 * MS;
 

@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::sequence::{Number, Order, Sequence};
-use super::{Arrival, Brings, LOOK};
+use super::{Arrival, Brings, LOOK, WINDOW};
 use crate::manifest::Counts;
 use crate::rate::TICKS;
 
@@ -111,7 +111,25 @@ impl Held {
     const fn delay(&self) -> Option<i64> {
         match self.packet.brings {
             Brings::Event(_) => None,
-            _ => Some(self.at - self.stamp - self.length()),
+            _ => Some(self.slow()),
+        }
+    }
+
+    /// How long after the end of what it brings it came.
+    const fn slow(&self) -> i64 {
+        match self.packet.brings {
+            Brings::Event(length) | Brings::Speech(length) => self.at - self.stamp - length,
+            Brings::Nothing => self.at - self.stamp,
+        }
+    }
+
+    /// Where it stands in a run of that offset. An event's time-stamp is not held against its arrival, but where the two
+    /// have nothing to do with each other it stands where it came.
+    const fn place(&self, offset: i64) -> i64 {
+        let off = self.slow() - offset;
+        match self.packet.brings {
+            Brings::Event(length) if off < -BOUND || off > WINDOW => self.at - length,
+            _ => self.stamp + offset,
         }
     }
 
@@ -319,7 +337,7 @@ impl Sender {
         if delay.is_some() {
             self.follow(&mut run, &held, goes_on);
         }
-        let place = held.stamp + run.offset;
+        let place = held.place(run.offset);
         let end = place + held.length();
         let lost = self.last.filter(|_| packets > 0).map(|last| Lost {
             from: last.place_end.min(place),
@@ -367,7 +385,7 @@ impl Sender {
 
     /// The least delay of a packet and of those that arrive behind it for a while and follow from it.
     fn least(&self, held: &Held) -> i64 {
-        let mut least = held.delay().unwrap_or(held.at - held.stamp);
+        let mut least = held.slow();
         let (mut stamp, mut length) = (held.stamp, held.length());
         for ahead in self.held.values() {
             if ahead.rate != held.rate || ahead.at > held.at + LOOK {

@@ -122,3 +122,19 @@ fn the_first_two_behind_a_pause_may_change_places() {
     assert_eq!(settled(&mut timeline).len(), 101);
     assert_eq!(timeline.heard(Side::Caller).1.lost, 0);
 }
+
+#[test]
+fn an_event_of_strange_time_stamps_stands_where_it_came() {
+    // Some gateways give events time-stamps of their own.
+    let mut packets: Vec<Arrival> = (0..100).map(|n| packet(n * 20, n as u16, n * 20, 20)).collect();
+    for (n, packet) in packets.iter_mut().enumerate().skip(50).take(5) {
+        packet.timestamp = 3_000_000_000;
+        packet.brings = Brings::Event((n as i64 - 49) * 20 * MS);
+    }
+    let (out, counts, _) = play(packets);
+    assert!(
+        out.iter().all(|(n, place)| *place == i64::from(*n).min(if *n < 55 { 50 } else { 99 }) * 20 - 20),
+        "{out:?}"
+    );
+    assert_eq!(counts.jumps, 0);
+}
