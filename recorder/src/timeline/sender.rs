@@ -21,6 +21,8 @@ const BOUND: i64 = TICKS as i64 / 10;
 const LONE: i64 = TICKS as i64 / 2;
 /// Clocks of different rates that one sender may use in turn.
 const MAX_CLOCKS: usize = 8;
+/// The slowest clock of any RTP payload, that of text (RFC 4103), in ticks per second.
+const SLOWEST: u32 = 1000;
 /// Ticks of one correction: a sample of 8 kHz.
 const SLIP: i64 = 6;
 /// Between corrections towards later, in ticks: so a clock is followed that is slow by 500 millionths.
@@ -185,7 +187,8 @@ impl Clock {
     }
 }
 
-/// Interarrival jitter (RFC 3550, section 6.4.1), in sixteenths of a tick.
+/// Interarrival jitter (RFC 3550, section 6.4.1), in sixteenths of a tick. What parts by more than [`WINDOW`] has leapt,
+/// and says nothing of the network.
 #[derive(Debug, Default)]
 struct Jitter {
     /// Transit time and clock rate of the packet before.
@@ -196,8 +199,8 @@ struct Jitter {
 impl Jitter {
     fn packet(&mut self, transit: i64, rate: u32, first: bool) {
         let before = self.before.replace((transit, rate)).filter(|(_, before)| *before == rate && !first);
-        if let Some((before, _)) = before {
-            self.sixteenths += (transit - before).abs() - (self.sixteenths + 8) / 16;
+        if let Some(parted) = before.map(|(before, _)| (transit - before).abs()).filter(|d| *d < WINDOW) {
+            self.sixteenths += parted - (self.sixteenths + 8) / 16;
         }
     }
 
@@ -284,7 +287,7 @@ impl Sender {
             return;
         }
         heard.counts.reordered += u64::from(!ahead);
-        let rate = packet.clock_rate.max(1);
+        let rate = packet.clock_rate.max(SLOWEST);
         let stamp = self.clock(rate, packet.timestamp).stamp(packet.timestamp, ahead);
         let held = Held { packet, at, stamp, rate };
         if held.delay().is_some() {

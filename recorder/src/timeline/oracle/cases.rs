@@ -138,3 +138,10 @@ fn an_event_of_strange_time_stamps_stands_where_it_came() {
     );
     assert_eq!(counts.jumps, 0);
 }
+
+#[test]
+fn a_leap_of_the_time_stamps_is_no_jitter() {
+    let packets = (0..100).map(|n| packet(n * 20, n as u16, n * 20 + n / 95 * 100_000, 20)).collect();
+    let (_, counts, _) = play(packets);
+    assert_eq!((counts.jumps, counts.jitter_us), (1, 0));
+}

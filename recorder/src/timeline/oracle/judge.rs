@@ -76,7 +76,7 @@ pub fn counted(call: &Call, listened: &Listened) {
     }
 }
 
-/// RFC 3550, section 6.4.1, by the letter, in microseconds; a change of clock begins anew.
+/// RFC 3550, section 6.4.1, in microseconds; a change of clock begins anew, and a leap by 15 s is none.
 fn jitter(call: &Call, side: Side, ssrc: u32) -> u64 {
     let said = side.of(&call.said);
     let (mut jitter, mut before, mut seen) = (0.0_f64, None, std::collections::HashSet::new());
@@ -92,7 +92,9 @@ fn jitter(call: &Call, side: Side, ssrc: u32) -> u64 {
         {
             let stamps = f64::from(packet.timestamp.wrapping_sub(timestamp).cast_signed());
             let d = (carried.at - at) as f64 / 1e3 - stamps * 1e6 / f64::from(packet.clock_rate);
-            jitter += (d.abs() - jitter) / 16.0;
+            if d.abs() < 15e6 {
+                jitter += (d.abs() - jitter) / 16.0;
+            }
         }
     }
     jitter as u64
