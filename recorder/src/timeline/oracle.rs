@@ -161,7 +161,7 @@ fn debug_one() {
     let seed: u64 = std::env::var("SEED").unwrap().parse().unwrap();
     let around: usize = std::env::var("AT").unwrap().parse().unwrap();
     let side = if std::env::var("SIDE").as_deref() == Ok("1") { Side::Callee } else { Side::Caller };
-    let call = ordinary(seed, 120 * SECOND);
+    let call = storms::stalled(seed);
     println!("{:?}", side.of(&call.paths));
     let listened = listen(&call, false);
     for i in around.saturating_sub(12)..around + 12 {

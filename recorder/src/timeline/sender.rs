@@ -332,7 +332,7 @@ impl Sender {
             before => {
                 self.heard.counts.jumps += u64::from(before.is_some());
                 *runs += 1;
-                let least = self.least(&held);
+                let least = self.least(&held, None);
                 let name = u8::try_from(*runs % 255).unwrap_or(0) + 1;
                 Run { name, rate: held.rate, offset: least, least, looked: held.at, moved: held.at }
             }
@@ -377,17 +377,20 @@ impl Sender {
     }
 
     /// Whether what arrives behind a packet that is `off` the offset of its run does not come back to that. When it
-    /// comes back, the packet was held up, no more; so it was when nothing tells, but what was held up with it.
+    /// does, the packet was held up, no more. So it was when nothing else arrives but what was held up with it: that
+    /// comes faster than it was said.
     fn parted(&self, held: &Held, off: i64) -> bool {
         let behind = self.held.values().take_while(|h| h.rate == held.rate && h.at <= held.at + LOOK);
         let offs = behind.filter_map(|h| Some((h.delay()? - held.delay()? + off, h.at - held.at)));
         let comes_back = offs.clone().any(|(o, _)| o.abs() <= BOUND / 2);
-        !comes_back
-            && (off > LONE || offs.clone().any(|(o, later)| (o - off).abs() <= BOUND / 2 && later > BOUND))
+        let catches_up = |(o, later)| (0..off - LONE).contains(&o) && later <= BOUND && off < WINDOW;
+        let goes_on = |(o, later): (i64, i64)| (o - off).abs() <= BOUND / 2 && later > BOUND;
+        !comes_back && !offs.clone().any(catches_up) && (off > LONE || offs.clone().any(goes_on))
     }
 
-    /// The least delay of a packet and of those that arrive behind it for a while and follow from it.
-    fn least(&self, held: &Held) -> i64 {
+    /// The least delay of a packet and of those that arrive behind it for a while and follow from it. `offset`: of the run
+    /// that the packet is of, unless it begins one.
+    fn least(&self, held: &Held, offset: Option<i64>) -> i64 {
         let mut least = held.slow();
         let (mut stamp, mut length) = (held.stamp, held.length());
         for ahead in self.held.values() {
@@ -395,8 +398,12 @@ impl Sender {
                 break;
             }
             let Some(delay) = ahead.delay() else { continue };
-            // Time-stamps that leap ahead of the time that passed are another run's.
-            let leapt = ahead.stamp - stamp > 2 * length.max(ahead.length()) && delay < least - BOUND;
+            // Time-stamps that leap ahead of the time that passed are another run's. Behind a stall the silence between
+            // two that arrive together looks alike, but leads to nothing before the offset.
+            let leapt = match offset {
+                Some(offset) => delay < offset - BOUND,
+                None => ahead.stamp - stamp > 2 * length.max(ahead.length()) && delay < least - BOUND,
+            };
             if leapt {
                 break;
             }
@@ -409,12 +416,12 @@ impl Sender {
     /// Moves the offset of a run towards the least delay ahead.
     fn follow(&self, run: &mut Run, held: &Held, goes_on: bool) {
         if held.at - run.looked >= EVERY {
-            (run.least, run.looked) = (self.least(held), held.at);
+            (run.least, run.looked) = (self.least(held, Some(run.offset)), held.at);
         }
         let off = run.least - run.offset;
         if !goes_on {
             // Behind a silence nobody hears it. In it the clock may have fallen behind, as far as clocks do.
-            let silence = self.last.map_or(0, |last| held.at - last.at);
+            let silence = self.last.map_or(0, |last| held.stamp - last.stamp_end);
             run.offset += off.min((silence / SLOW * SLIP).max(0));
         } else if off < -LET_BE {
             run.offset -= SLIP;

@@ -1,6 +1,6 @@
 //! The shortest cases of what the oracle found.
 
-use crate::manifest::{Cause, Counts};
+use crate::manifest::Counts;
 use crate::spool::Side;
 use crate::timeline::{Arrival, Brings, Missing, Settled, Timeline};
 
@@ -144,4 +144,28 @@ fn a_leap_of_the_time_stamps_is_no_jitter() {
     let packets = (0..100).map(|n| packet(n * 20, n as u16, n * 20 + n / 95 * 100_000, 20)).collect();
     let (_, counts, _) = play(packets);
     assert_eq!((counts.jumps, counts.jitter_us), (1, 0));
+}
+
+#[test]
+fn a_stall_over_a_pause_in_speech_moves_nothing() {
+    // Packets 50 to 149 arrive together, up to 8 s late; between 99 and 100 there are 6 s of silence.
+    let said = |n: i64| n * 20 + n / 100 * 6000;
+    let packets = (0..250).map(|n| {
+        let at = if (50..150).contains(&n) { said(150) } else { said(n) };
+        packet(at, n as u16, said(n), 20)
+    });
+    let (out, counts, _) = play(packets.collect());
+    assert!(out.iter().all(|(n, place)| *place == said((*n).into()) - 20), "{out:?}");
+    assert_eq!(counts.jumps, 0);
+}
+
+#[test]
+fn a_stall_before_a_long_silence_is_no_leap() {
+    // Packets 50 to 99 arrive together, up to 9 s late, then 20 s of silence.
+    let said = |n: i64| n * 20 + n / 100 * 20_000;
+    let packets = (0..150)
+        .map(|n| packet(if (50..100).contains(&n) { 10_000 } else { said(n) }, n as u16, said(n), 20));
+    let (out, counts, _) = play(packets.collect());
+    assert!(out.iter().all(|(n, place)| *place == said((*n).into()) - 20), "{out:?}");
+    assert_eq!(counts.jumps, 0);
 }

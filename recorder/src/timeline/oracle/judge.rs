@@ -121,7 +121,7 @@ pub fn gaps(call: &Call, listened: &Listened) {
             let to = call.truth(side, behind);
             // What keeps the time-stamp of its beginning, as an event does, says less of where it was.
             let within = told.iter().any(|m| m.from <= from + NEAR && m.to >= to - NEAR);
-            assert!(within, "{side:?}: {hole:?} at {from}..{to}, told {told:?}");
+            assert!(within, "{side:?}: {hole:?} at {from}..{to} is not told");
             allowed += (to - from).max(0) + 2 * NEAR;
         }
         let spans: i64 = told.iter().map(|m| m.to - m.from).sum();
