@@ -138,19 +138,24 @@ fn voices_sound_where_they_were_said() {
     }
 }
 
+/// A call whose tap is blind three times.
+fn blind(seed: u64) -> Call {
+    let mut chance = Chance::new(3_000_000 + seed);
+    let parties = anybody(&mut chance, 90 * SECOND);
+    // Of a copy nobody can say whether the first was captured; order tells what arrived beside an overflow.
+    let paths = [(); 2].map(|()| Path { twice: 0, overtaken: 0, queue: true, ..attainable(&mut chance) });
+    let blind = [20, 50, 80].map(|from| {
+        let from = from * SECOND + chance.within(0, 1000) * MS;
+        (chance.pick(&[Blind::Paused, Blind::Full]), from, from + chance.within(5, 15_000) * MS)
+    });
+    Call::new(parties, paths, blind.to_vec(), seed)
+}
+
 #[test]
 fn pauses_and_overflows_are_told_from_loss() {
     for seed in seeds(60) {
         let _named = Named("call with a blind tap", seed);
-        let mut chance = Chance::new(3_000_000 + seed);
-        let parties = anybody(&mut chance, 90 * SECOND);
-        // Of a copy nobody can say whether the first was captured; order tells what arrived beside an overflow.
-        let paths = [(); 2].map(|()| Path { twice: 0, overtaken: 0, queue: true, ..attainable(&mut chance) });
-        let blind = [20, 50, 80].map(|from| {
-            let from = from * SECOND + chance.within(0, 1000) * MS;
-            (chance.pick(&[Blind::Paused, Blind::Full]), from, from + chance.within(5, 15_000) * MS)
-        });
-        let call = Call::new(parties, paths, blind.to_vec(), seed);
+        let call = blind(seed);
         judge_all(&call, &listen(&call, false));
     }
 }
@@ -161,7 +166,24 @@ fn debug_one() {
     let seed: u64 = std::env::var("SEED").unwrap().parse().unwrap();
     let around: usize = std::env::var("AT").unwrap().parse().unwrap();
     let side = if std::env::var("SIDE").as_deref() == Ok("1") { Side::Callee } else { Side::Caller };
-    let call = storms::stalled(seed);
+    let call = match std::env::var("KIND").unwrap().as_str() {
+        "hour" => ordinary(1_000_000 + seed, 3600 * SECOND),
+        "blind" => blind(seed),
+        "heavy" => storms::heavy(seed),
+        "stalled" => storms::stalled(seed),
+        _ => ordinary(seed, (30 + seed as i64 % 100) * SECOND),
+    };
+    println!(
+        "{:?} {:?}",
+        call.blind,
+        listen(&call, false)
+            .timeline
+            .missing()
+            .iter()
+            .filter(|m| m.side == side && m.packets > 20)
+            .map(|m| (m.cause, m.from / 48, m.to / 48, m.packets))
+            .collect::<Vec<_>>()
+    );
     println!("{:?}", side.of(&call.paths));
     let listened = listen(&call, false);
     for i in around.saturating_sub(12)..around + 12 {

