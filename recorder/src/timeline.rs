@@ -29,6 +29,8 @@ pub const WINDOW: i64 = 15 * TICKS as i64;
 pub const LEAD: i64 = 2 * TICKS as i64;
 /// Senders (SSRC) that are followed at once per side; the one unheard for longest is forgotten.
 const MAX_SENDERS: usize = 16;
+/// Times without capture of a side for which sequence numbers are still to tell what is missing.
+const MAX_UNCAPTURED: usize = 256;
 /// Senders that were forgotten and are listed one by one; the rest is counted together.
 const MAX_HEARD: usize = 240;
 
@@ -224,8 +226,11 @@ impl Timeline {
     ) {
         let (from, to) = (self.tick(from_ns), self.tick(to_ns));
         let lane = side.of_mut(&mut self.lanes);
-        // What arrived before all that is still to be settled will not be asked for.
-        lane.uncaptured.retain(|u| u.to >= self.now - 2 * WINDOW);
+        // However long a sender is silent: what it sent meanwhile is told to be missing when it is heard again.
+        lane.uncaptured.retain(|u| u.left != Some(0));
+        if lane.uncaptured.len() >= MAX_UNCAPTURED {
+            lane.uncaptured.remove(0);
+        }
         lane.uncaptured.push(Uncaptured {
             stream,
             from,

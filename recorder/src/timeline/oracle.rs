@@ -2,6 +2,7 @@
 //!
 //! Every call follows from its seed. `RECORDER_ORACLE_CASES=n` plays n times as many.
 
+mod anything;
 mod call;
 mod cases;
 mod chance;
@@ -9,6 +10,7 @@ mod judge;
 mod listener;
 mod network;
 mod party;
+mod storms;
 
 use call::{Blind, Call};
 use chance::Chance;
@@ -17,6 +19,7 @@ use network::{Jitter, Loss, Path};
 use party::{Habits, MS, Party};
 
 use super::*;
+use std::collections::HashMap;
 
 const SECOND: i64 = 1000 * MS;
 
@@ -44,14 +47,16 @@ fn habits(chance: &mut Chance) -> Habits {
 
 /// A way on which every 16th packet is as fast as any, whatever happens to the others.
 fn attainable(chance: &mut Chance) -> Path {
-    let mean = chance.within(0, 25) * MS;
+    // Behind a queue that is never empty no packet is fast.
+    let queue = chance.permille(500);
+    let mean = chance.within(0, if queue { 4 } else { 25 }) * MS;
     Path {
         base: vec![(0, chance.within(1, 150) * MS)],
         jitter: chance.pick(&[
             Jitter::None,
             Jitter::Exponential(mean),
             Jitter::Gamma(mean),
-            Jitter::Spikes(mean / 4),
+            Jitter::Spikes(mean.min(5 * MS)),
         ]),
         calm: 16,
         loss: chance.pick(&[
@@ -62,20 +67,35 @@ fn attainable(chance: &mut Chance) -> Path {
         ]),
         twice: chance.pick(&[0, 5, 50]),
         overtaken: chance.pick(&[0, 5, 30]),
-        queue: chance.permille(500),
+        queue,
         stalls: Vec::new(),
     }
 }
 
-/// A call of `length` over ways that allow 5 ms.
-fn ordinary(seed: u64, length: i64) -> Call {
-    let mut chance = Chance::new(seed);
-    let parties = Side::BOTH.map(|side| {
+/// Two parties of all habits that talk until `end`.
+fn anybody(chance: &mut Chance, end: i64) -> [Party; 2] {
+    Side::BOTH.map(|side| {
         let (seed, start) = (chance.below(1 << 40), chance.within(0, 10_000) * MS);
-        Party::new(side, habits(&mut chance), seed, start).live(length)
-    });
+        Party::new(side, habits(chance), seed, start).live(end)
+    })
+}
+
+/// A call until `end` over ways that allow 5 ms.
+fn ordinary(seed: u64, end: i64) -> Call {
+    let mut chance = Chance::new(seed);
+    let parties = anybody(&mut chance, end);
     let paths = [attainable(&mut chance), attainable(&mut chance)];
     Call::new(parties, paths, Vec::new(), seed)
+}
+
+/// All that holds of a call over ways that allow 5 ms.
+fn judge_all(call: &Call, listened: &Listened) {
+    judge::complete(call, listened);
+    judge::near(call, listened);
+    judge::smooth(call, listened);
+    judge::counted(call, listened);
+    judge::gaps(call, listened);
+    judge::told(call, listened);
 }
 
 /// Tells the seed of a call that fails.
@@ -91,15 +111,52 @@ impl Drop for Named {
 
 #[test]
 fn speech_stands_where_it_was_said() {
-    for seed in seeds(60) {
+    for seed in seeds(150) {
         let _named = Named("ordinary call", seed);
-        let call = ordinary(seed, 120 * SECOND);
-        let listened = listen(&call, false);
-        judge::complete(&call, &listened);
-        judge::near(&call, &listened);
-        judge::smooth(&call, &listened);
-        judge::counted(&call, &listened);
-        judge::gaps(&call, &listened);
+        let call = ordinary(seed, (30 + seed as i64 % 100) * SECOND);
+        judge_all(&call, &listen(&call, false));
+    }
+}
+
+#[test]
+fn speech_stands_where_it_was_said_for_an_hour() {
+    for seed in seeds(2) {
+        let _named = Named("hour", seed);
+        let call = ordinary(1_000_000 + seed, 3600 * SECOND);
+        judge_all(&call, &listen(&call, false));
+    }
+}
+
+#[test]
+fn voices_sound_where_they_were_said() {
+    for seed in seeds(12) {
+        let _named = Named("call aloud", seed);
+        let call = ordinary(2_000_000 + seed, 40 * SECOND);
+        let listened = listen(&call, true);
+        judge_all(&call, &listened);
+        judge::audible(&call, &listened);
+    }
+}
+
+/// A call whose tap is blind three times.
+fn blind(seed: u64) -> Call {
+    let mut chance = Chance::new(3_000_000 + seed);
+    let parties = anybody(&mut chance, 90 * SECOND);
+    // Of a copy nobody can say whether the first was captured; order tells what arrived beside an overflow.
+    let paths = [(); 2].map(|()| Path { twice: 0, overtaken: 0, queue: true, ..attainable(&mut chance) });
+    let blind = [20, 50, 80].map(|from| {
+        let from = from * SECOND + chance.within(0, 1000) * MS;
+        (chance.pick(&[Blind::Paused, Blind::Full]), from, from + chance.within(5, 15_000) * MS)
+    });
+    Call::new(parties, paths, blind.to_vec(), seed)
+}
+
+#[test]
+fn pauses_and_overflows_are_told_from_loss() {
+    for seed in seeds(60) {
+        let _named = Named("call with a blind tap", seed);
+        let call = blind(seed);
+        judge_all(&call, &listen(&call, false));
     }
 }
 
@@ -109,7 +166,24 @@ fn debug_one() {
     let seed: u64 = std::env::var("SEED").unwrap().parse().unwrap();
     let around: usize = std::env::var("AT").unwrap().parse().unwrap();
     let side = if std::env::var("SIDE").as_deref() == Ok("1") { Side::Callee } else { Side::Caller };
-    let call = ordinary(seed, 120 * SECOND);
+    let call = match std::env::var("KIND").unwrap().as_str() {
+        "hour" => ordinary(1_000_000 + seed, 3600 * SECOND),
+        "blind" => blind(seed),
+        "heavy" => storms::heavy(seed),
+        "stalled" => storms::stalled(seed),
+        _ => ordinary(seed, (30 + seed as i64 % 100) * SECOND),
+    };
+    println!(
+        "{:?} {:?}",
+        call.blind,
+        listen(&call, false)
+            .timeline
+            .missing()
+            .iter()
+            .filter(|m| m.side == side && m.packets > 20)
+            .map(|m| (m.cause, m.from / 48, m.to / 48, m.packets))
+            .collect::<Vec<_>>()
+    );
     println!("{:?}", side.of(&call.paths));
     let listened = listen(&call, false);
     for i in around.saturating_sub(12)..around + 12 {

@@ -10,8 +10,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::sequence::{Number, Order, Sequence};
-use super::{Arrival, Brings, LOOK};
+use super::sequence::{MAX_DROPOUT, Number, Order, Sequence};
+use super::{Arrival, Brings, LOOK, WINDOW};
 use crate::manifest::Counts;
 use crate::rate::TICKS;
 
@@ -21,6 +21,8 @@ const BOUND: i64 = TICKS as i64 / 10;
 const LONE: i64 = TICKS as i64 / 2;
 /// Clocks of different rates that one sender may use in turn.
 const MAX_CLOCKS: usize = 8;
+/// The slowest clock of any RTP payload, that of text (RFC 4103), in ticks per second.
+const SLOWEST: u32 = 1000;
 /// Ticks of one correction: a sample of 8 kHz.
 const SLIP: i64 = 6;
 /// Between corrections towards later, in ticks: so a clock is followed that is slow by 500 millionths.
@@ -56,7 +58,7 @@ pub struct Lost {
     pub from: i64,
     /// Where the speech behind them begins.
     pub to: i64,
-    /// When the packets before and behind them arrived.
+    /// When the packets before and behind them arrived, the earlier first.
     pub heard: (i64, i64),
     /// How many.
     pub packets: u64,
@@ -97,6 +99,7 @@ pub struct Sender {
 #[derive(Debug)]
 struct Held {
     packet: Arrival,
+    number: Number,
     /// When it arrived.
     at: i64,
     /// Its time-stamp in ticks.
@@ -111,7 +114,25 @@ impl Held {
     const fn delay(&self) -> Option<i64> {
         match self.packet.brings {
             Brings::Event(_) => None,
-            _ => Some(self.at - self.stamp - self.length()),
+            _ => Some(self.slow()),
+        }
+    }
+
+    /// How long after the end of what it brings it came.
+    const fn slow(&self) -> i64 {
+        match self.packet.brings {
+            Brings::Event(length) | Brings::Speech(length) => self.at - self.stamp - length,
+            Brings::Nothing => self.at - self.stamp,
+        }
+    }
+
+    /// Where it stands in a run of that offset. An event's time-stamp is not held against its arrival, but where the two
+    /// have nothing to do with each other it stands where it came.
+    const fn place(&self, offset: i64) -> i64 {
+        let off = self.slow() - offset;
+        match self.packet.brings {
+            Brings::Event(length) if off < -BOUND || off > WINDOW => self.at - length,
+            _ => self.stamp + offset,
         }
     }
 
@@ -143,6 +164,8 @@ struct Run {
     looked: i64,
     /// When the offset was last moved to later.
     moved: i64,
+    /// Its packets arrive much later of a sudden.
+    doubted: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -173,7 +196,8 @@ impl Clock {
     }
 }
 
-/// Interarrival jitter (RFC 3550, section 6.4.1), in sixteenths of a tick.
+/// Interarrival jitter (RFC 3550, section 6.4.1), in sixteenths of a tick. What parts by more than [`WINDOW`] has leapt,
+/// and says nothing of the network.
 #[derive(Debug, Default)]
 struct Jitter {
     /// Transit time and clock rate of the packet before.
@@ -184,8 +208,8 @@ struct Jitter {
 impl Jitter {
     fn packet(&mut self, transit: i64, rate: u32, first: bool) {
         let before = self.before.replace((transit, rate)).filter(|(_, before)| *before == rate && !first);
-        if let Some((before, _)) = before {
-            self.sixteenths += (transit - before).abs() - (self.sixteenths + 8) / 16;
+        if let Some(parted) = before.map(|(before, _)| (transit - before).abs()).filter(|d| *d < WINDOW) {
+            self.sixteenths += parted - (self.sixteenths + 8) / 16;
         }
     }
 
@@ -272,9 +296,9 @@ impl Sender {
             return;
         }
         heard.counts.reordered += u64::from(!ahead);
-        let rate = packet.clock_rate.max(1);
+        let rate = packet.clock_rate.max(SLOWEST);
         let stamp = self.clock(rate, packet.timestamp).stamp(packet.timestamp, ahead);
-        let held = Held { packet, at, stamp, rate };
+        let held = Held { packet, number, at, stamp, rate };
         if held.delay().is_some() {
             self.jitter.packet(at - stamp, rate, first);
         }
@@ -313,28 +337,37 @@ impl Sender {
             return Some(Placed { packet: held.packet, place, run, lost: None, broken: true });
         }
         let delay = held.delay();
-        let jumped = self.run.as_ref().is_some_and(|run| self.jumped(&held, run));
-        let same = self.run.as_ref().is_some_and(|run| run.rate == held.rate);
+        let mut run = self.run.take();
+        let same = run.as_ref().is_some_and(|run| run.rate == held.rate);
         let goes_on = self.last.is_some_and(|l| l.stamp_end == held.stamp) && packets == 0 && same;
-        let mut run = match self.run.take() {
+        let jumped = run.as_mut().is_some_and(|run| self.jumped(&held, run));
+        let mut run = match run {
             Some(run) if !jumped => run,
             before => {
                 self.heard.counts.jumps += u64::from(before.is_some());
                 *runs += 1;
-                let least = self.least(&held);
+                let least = self.least(&held, None);
                 let name = u8::try_from(*runs % 255).unwrap_or(0) + 1;
-                Run { name, rate: held.rate, offset: least, least, looked: held.at, moved: held.at }
+                Run {
+                    name,
+                    rate: held.rate,
+                    offset: least,
+                    least,
+                    looked: held.at,
+                    moved: held.at,
+                    doubted: false,
+                }
             }
         };
         if delay.is_some() {
             self.follow(&mut run, &held, goes_on);
         }
-        let place = held.stamp + run.offset;
+        let place = held.place(run.offset);
         let end = place + held.length();
         let lost = self.last.filter(|_| packets > 0).map(|last| Lost {
             from: last.place_end.min(place),
             to: place,
-            heard: (last.at, held.at),
+            heard: (last.at.min(held.at), last.at.max(held.at)),
             packets,
         });
         if delay.is_some() || self.last.is_none() {
@@ -351,7 +384,7 @@ impl Sender {
     }
 
     /// Whether a packet begins a new run: its time-stamp and its arrival have parted for good.
-    fn jumped(&self, held: &Held, run: &Run) -> bool {
+    fn jumped(&self, held: &Held, run: &mut Run) -> bool {
         if held.rate != run.rate {
             return true;
         }
@@ -362,36 +395,52 @@ impl Sender {
             return true;
         }
         let sudden = self.last.is_none_or(|last| delay - last.delay > BOUND);
-        off > BOUND && sudden && self.parted(held, off)
+        run.doubted = off > BOUND && (run.doubted || sudden);
+        run.doubted && self.parted(held, off, sudden)
     }
 
-    /// Whether what arrives behind a packet that is `off` the offset of its run does not come back to that. When it
-    /// comes back, the packet was held up, no more; so it was when nothing tells, but what was held up with it.
-    fn parted(&self, held: &Held, off: i64) -> bool {
+    /// Whether a packet that is `off` the offset of its run, and those behind it, do not come back to that. When they
+    /// do, it was held up, no more. `sudden`: those before it arrived sooner.
+    fn parted(&self, held: &Held, off: i64, sudden: bool) -> bool {
         let beside = self.held.values().filter(|h| !h.apart(held.rate));
         let behind = beside.take_while(|h| h.rate == held.rate && h.at <= held.at + LOOK);
         let offs = behind.filter_map(|h| Some((h.delay()? - held.delay()? + off, h.at - held.at)));
-        let comes_back = offs.clone().any(|(o, _)| o.abs() <= BOUND / 2);
-        !comes_back
-            && (off > LONE || offs.clone().any(|(o, later)| (o - off).abs() <= BOUND / 2 && later > BOUND))
+        if offs.clone().any(|(o, _)| o.abs() <= BOUND / 2) {
+            return false;
+        }
+        if offs.clone().any(|(_, later)| later > BOUND) {
+            return off > LONE
+                || offs.clone().any(|(o, later)| (o - off).abs() <= BOUND / 2 && later > BOUND);
+        }
+        // Nothing else tells. What arrives faster than it was said was held up together, to the last of it.
+        let together = offs.clone().any(|(o, _)| (0..off - BOUND).contains(&o));
+        sudden && (off > WINDOW || (off > LONE && !together))
     }
 
-    /// The least delay of a packet and of those that arrive behind it for a while and follow from it.
-    fn least(&self, held: &Held) -> i64 {
-        let mut least = held.delay().unwrap_or(held.at - held.stamp);
-        let (mut stamp, mut length) = (held.stamp, held.length());
+    /// The least delay of a packet and of those that arrive behind it for a while and follow from it. `offset`: of the run
+    /// that the packet is of, unless it begins one.
+    fn least(&self, held: &Held, offset: Option<i64>) -> i64 {
+        let mut least = held.slow();
+        let (mut number, mut stamp, mut length) = (held.number, held.stamp, held.length());
         for ahead in self.held.values().filter(|h| !h.apart(held.rate)) {
             if ahead.rate != held.rate || ahead.at > held.at + LOOK {
                 break;
             }
             let Some(delay) = ahead.delay() else { continue };
-            // Time-stamps that leap ahead of the time that passed are another run's.
-            let leapt = ahead.stamp - stamp > 2 * length.max(ahead.length()) && delay < least - BOUND;
+            // Time-stamps that leap ahead of the time that passed are another run's. Behind a stall the silence between
+            // two that arrive together looks alike, but leads to nothing before the offset.
+            let leapt = match offset {
+                Some(offset) => delay < offset - BOUND,
+                None => {
+                    let packets = Some(ahead.number - number).filter(|n| *n <= MAX_DROPOUT).unwrap_or(1) + 1;
+                    ahead.stamp - stamp > packets * length.max(ahead.length()) && delay < least - BOUND
+                }
+            };
             if leapt {
                 break;
             }
             least = least.min(delay);
-            (stamp, length) = (ahead.stamp, ahead.length());
+            (number, stamp, length) = (ahead.number, ahead.stamp, ahead.length());
         }
         least
     }
@@ -399,12 +448,12 @@ impl Sender {
     /// Moves the offset of a run towards the least delay ahead.
     fn follow(&self, run: &mut Run, held: &Held, goes_on: bool) {
         if held.at - run.looked >= EVERY {
-            (run.least, run.looked) = (self.least(held), held.at);
+            (run.least, run.looked) = (self.least(held, Some(run.offset)), held.at);
         }
         let off = run.least - run.offset;
         if !goes_on {
             // Behind a silence nobody hears it. In it the clock may have fallen behind, as far as clocks do.
-            let silence = self.last.map_or(0, |last| held.at - last.at);
+            let silence = self.last.map_or(0, |last| held.stamp - last.stamp_end);
             run.offset += off.min((silence / SLOW * SLIP).max(0));
         } else if off < -LET_BE {
             run.offset -= SLIP;

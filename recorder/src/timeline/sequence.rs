@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 /// A sequence number further ahead than this is a new beginning, not a loss (RFC 3550's `MAX_DROPOUT`).
-const MAX_DROPOUT: i64 = 3000;
+pub const MAX_DROPOUT: i64 = 3000;
 /// Older than this behind the highest is a new beginning as well.
 const MAX_MISORDER: i64 = 2000;
 /// Runs that were given out as lost, and are remembered.

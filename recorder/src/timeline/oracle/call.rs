@@ -48,7 +48,6 @@ pub enum Blind {
 #[derive(Debug)]
 pub struct Call {
     pub said: [Vec<Said>; 2],
-    pub jumps: [u64; 2],
     pub paths: [Path; 2],
     pub records: Vec<Record>,
     /// When the first packet was captured.
@@ -84,7 +83,6 @@ impl Call {
     /// Two parties, their ways, and when the tap was blind.
     pub fn new(parties: [Party; 2], paths: [Path; 2], blind: Vec<(Blind, i64, i64)>, seed: u64) -> Self {
         let mut chance = super::chance::Chance::new(seed ^ 0xca11);
-        let jumps = [parties[0].jumps, parties[1].jumps];
         let said = parties.map(|p| p.said);
         let mut records = Vec::new();
         for side in Side::BOTH {
@@ -115,7 +113,7 @@ impl Call {
         // A pause or an overflow is told before what arrives at that instant.
         records.sort_by_key(|r| (r.at(), matches!(r, Record::Packet(..))));
         let first = records.iter().find(|r| matches!(r, Record::Packet(..))).map_or(0, Record::at);
-        Self { said, jumps, paths, records, start: first, blind, unseen }
+        Self { said, paths, records, start: first, blind, unseen }
     }
 
     /// Where an instant of true time stands on the axis, in ticks.
@@ -160,7 +158,13 @@ impl Call {
         }
         tally.lost = self.holes(side).iter().map(|h| h.packets).sum();
         tally.sources = sources.len() as u64;
-        tally.jumps = side.of(&self.jumps).to_owned();
+        let mut epochs: HashMap<u32, u32> = HashMap::new();
+        let mut seen: Vec<usize> = seen.into_iter().collect();
+        seen.sort_unstable();
+        for said in seen.into_iter().map(|i| &said[i]) {
+            let before = epochs.insert(said.ssrc, said.epoch);
+            tally.jumps += u64::from(before.is_some_and(|b| b != said.epoch));
+        }
         tally
     }
 

@@ -122,3 +122,117 @@ fn the_first_two_behind_a_pause_may_change_places() {
     assert_eq!(settled(&mut timeline).len(), 101);
     assert_eq!(timeline.heard(Side::Caller).1.lost, 0);
 }
+
+#[test]
+fn an_event_of_strange_time_stamps_stands_where_it_came() {
+    // Some gateways give events time-stamps of their own.
+    let mut packets: Vec<Arrival> = (0..100).map(|n| packet(n * 20, n as u16, n * 20, 20)).collect();
+    for (n, packet) in packets.iter_mut().enumerate().skip(50).take(5) {
+        packet.timestamp = 3_000_000_000;
+        packet.brings = Brings::Event((n as i64 - 49) * 20 * MS);
+    }
+    let (out, counts, _) = play(packets);
+    assert!(
+        out.iter().all(|(n, place)| *place == i64::from(*n).min(if *n < 55 { 50 } else { 99 }) * 20 - 20),
+        "{out:?}"
+    );
+    assert_eq!(counts.jumps, 0);
+}
+
+#[test]
+fn a_leap_of_the_time_stamps_is_no_jitter() {
+    let packets = (0..100).map(|n| packet(n * 20, n as u16, n * 20 + n / 95 * 100_000, 20)).collect();
+    let (_, counts, _) = play(packets);
+    assert_eq!((counts.jumps, counts.jitter_us), (1, 0));
+}
+
+#[test]
+fn a_stall_over_a_pause_in_speech_moves_nothing() {
+    // Packets 50 to 149 arrive together, up to 8 s late; between 99 and 100 there are 6 s of silence.
+    let said = |n: i64| n * 20 + n / 100 * 6000;
+    let packets = (0..250).map(|n| {
+        let at = if (50..150).contains(&n) { said(150) } else { said(n) };
+        packet(at, n as u16, said(n), 20)
+    });
+    let (out, counts, _) = play(packets.collect());
+    assert!(out.iter().all(|(n, place)| *place == said((*n).into()) - 20), "{out:?}");
+    assert_eq!(counts.jumps, 0);
+}
+
+#[test]
+fn a_stall_before_a_long_silence_is_no_leap() {
+    // Packets 50 to 99 arrive together, up to 9 s late, then 20 s of silence.
+    let said = |n: i64| n * 20 + n / 100 * 20_000;
+    let packets = (0..150)
+        .map(|n| packet(if (50..100).contains(&n) { 10_000 } else { said(n) }, n as u16, said(n), 20));
+    let (out, counts, _) = play(packets.collect());
+    assert!(out.iter().all(|(n, place)| *place == said((*n).into()) - 20), "{out:?}");
+    assert_eq!(counts.jumps, 0);
+}
+
+#[test]
+fn a_hold_that_ends_in_a_stall_is_a_hold() {
+    // The clock stands still for 10 s before packet 50; 50 to 89 arrive together, up to 800 ms late.
+    let said = |n: i64| n * 20 + n / 50 * 10_000;
+    let packets = (0..100).map(|n| {
+        packet(
+            if (50..90).contains(&n) { said(90) } else { n * 20 + 10_000 * (n / 50) },
+            n as u16,
+            n * 20,
+            20,
+        )
+    });
+    let (out, counts, _) = play(packets.collect());
+    assert!(out.iter().all(|(n, place)| *place == said((*n).into()) - 20), "{out:?}");
+    assert_eq!(counts.jumps, 1);
+}
+
+#[test]
+fn a_short_burst_before_a_long_silence_is_no_leap() {
+    // Packets 50 to 69 arrive together, up to 4 s late, then 20 s of silence.
+    let said = |n: i64| n * 20 + n / 70 * 20_000;
+    let packets =
+        (0..150).map(|n| packet(if (50..70).contains(&n) { 5000 } else { said(n) }, n as u16, said(n), 20));
+    let (out, counts, _) = play(packets.collect());
+    assert!(out.iter().all(|(n, place)| *place == said((*n).into()) - 20), "{out:?}");
+    assert_eq!(counts.jumps, 0);
+}
+
+#[test]
+fn a_first_packet_overtaken_by_those_behind_a_loss_begins_its_run_in_place() {
+    // A sender's first packet takes 180 ms longer, two behind it are lost.
+    let first = packet(180, 0, 0, 20);
+    let mut packets: Vec<Arrival> = (3..100).map(|n| packet(n * 20, n as u16, n * 20, 20)).collect();
+    packets.insert(6, first);
+    let (out, counts, _) = play(packets);
+    assert!(out.iter().all(|(n, place)| *place == i64::from(*n) * 20 - 80), "{out:?}");
+    assert_eq!((counts.jumps, counts.lost), (0, 2));
+}
+
+#[test]
+fn an_overflow_is_known_however_long_nobody_speaks_behind_it() {
+    let mut timeline = Timeline::default();
+    // Packets 50 to 59 arrive and are not captured; then a minute of silence, in which the ring overflows once more.
+    for n in (0..50).chain(60..100) {
+        let at = n * 20 + n / 60 * 60_000;
+        if n == 60 {
+            for from in [1000, 40_000] {
+                let span = (packet(from, 0, 0, 0).at_ns, packet(from + 199, 0, 0, 0).at_ns);
+                timeline.uncaptured(
+                    Side::Caller,
+                    0,
+                    Cause::TapOverflow,
+                    span,
+                    Some(if from == 1000 { 10 } else { 0 }),
+                );
+            }
+        }
+        timeline.advance(packet(at, 0, 0, 0).at_ns);
+        timeline.push(Side::Caller, packet(at, n as u16, at, 20));
+    }
+    timeline.finish(packet(70_000, 0, 0, 0).at_ns);
+    settled(&mut timeline);
+    let told: Vec<_> =
+        timeline.missing().iter().filter(|m| m.packets > 0).map(|m| (m.cause, m.packets)).collect();
+    assert_eq!(told, [(Cause::TapOverflow, 10)]);
+}

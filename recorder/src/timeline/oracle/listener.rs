@@ -118,7 +118,7 @@ impl Listener<'_> {
             origin
         });
         let mut frame = Vec::new();
-        while *given < horizon {
+        while *given + 960 <= horizon || (self.finished && *given < horizon) {
             for (track, voice) in self.tracks.iter_mut().flatten().zip(&mut self.voices) {
                 track.give(&mut frame);
                 voice.extend(&frame);

@@ -27,6 +27,8 @@ pub struct Said {
     pub sent: i64,
     /// Which 8 kHz sample of the party's voice its first one is.
     pub sample: i64,
+    /// Counts how often the party's time-stamps parted from time, or became another's.
+    pub epoch: u32,
 }
 
 impl Said {
@@ -36,6 +38,11 @@ impl Said {
             Brings::Speech(length) => length,
             _ => 0,
         }
+    }
+
+    /// Whether `next` is speech that goes on where this ends.
+    pub fn joins(&self, next: &Self) -> bool {
+        self.epoch == next.epoch && self.speech() > 0 && next.speech() > 0 && self.sent == next.from
     }
 }
 
@@ -83,8 +90,7 @@ pub struct Party {
     sample: i64,
     /// What it sent.
     pub said: Vec<Said>,
-    /// How often its time-stamps parted from time.
-    pub jumps: u64,
+    epoch: u32,
 }
 
 impl Party {
@@ -105,7 +111,7 @@ impl Party {
             // Voices of the two sides differ.
             sample: side as i64 * 15_000,
             said: Vec::new(),
-            jumps: 0,
+            epoch: 0,
             chance,
         };
         party.renumber();
@@ -141,10 +147,9 @@ impl Party {
         } else if falls(stops) {
             let long = self.chance.within(1000, 60_000);
             self.pass(long * MS);
-            self.jumps += 1;
+            self.epoch += 1;
         } else if falls(leaps) {
             self.restamp();
-            self.jumps += 1;
         } else if falls(transfers) {
             self.transfer();
         } else if falls(restarts) {
@@ -152,7 +157,6 @@ impl Party {
             self.silence(1000, false);
             self.renumber();
             self.restamp();
-            self.jumps += 1;
         } else if falls(recodes) {
             self.recode();
         } else if suppresses {
@@ -188,6 +192,7 @@ impl Party {
             from,
             sent: self.now,
             sample,
+            epoch: self.epoch,
         });
         self.number += 1;
     }
@@ -241,7 +246,6 @@ impl Party {
         if self.rate != before {
             // RFC 7160: nobody agrees on what the time-stamp does then.
             self.restamp();
-            self.jumps += 1;
         }
     }
 
@@ -254,6 +258,7 @@ impl Party {
 
     /// At least a minute from where the time-stamps were, and at first near the wrap.
     fn restamp(&mut self) {
+        self.epoch += 1;
         let far = self.chance.within(60 * 48_000, 4_000_000_000) as u32;
         self.stamp = if self.said.is_empty() {
             0_u32.wrapping_sub(far % 400_000)
