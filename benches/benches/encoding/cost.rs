@@ -73,7 +73,7 @@ fn timed(run: impl FnOnce() -> Result<()>) -> Result<Duration> {
     let now = || Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).context("a clock");
     let before = now()?;
     run()?;
-    Ok(now()? - before)
+    Ok(now()?.saturating_sub(before))
 }
 
 /// CPU time of a program that runs to its end.

@@ -101,7 +101,7 @@ fn row(way: &Way, hz: u32, sides: &[Vec<i16>; 2], rounds: usize) -> Result<()> {
         for side in sides {
             std::hint::black_box(encode(way, hz, side)?);
         }
-        least = least.min(cores::cpu_of_this_thread() - before);
+        least = least.min(cores::cpu_of_this_thread().saturating_sub(before));
     }
     println!(
         "| {} | {} | {} | {:.0} | {:.2} | {:.2} | {:.0} µs | {:.0} |",
