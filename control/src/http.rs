@@ -5,6 +5,7 @@
 //! `X-Request-Id`; every error is a problem document that names it.
 
 mod access;
+mod archives;
 mod body;
 mod calls;
 mod cities;
@@ -17,6 +18,8 @@ mod openapi;
 mod page;
 mod pauses;
 mod problem;
+mod range;
+mod recorder;
 mod recordings;
 mod request_id;
 mod route;
@@ -45,6 +48,7 @@ use problem::Problem;
 use table::Table;
 
 pub use access::Access;
+pub use archives::Archives;
 pub use table::Route;
 
 /// What the routes work on.
@@ -56,8 +60,10 @@ pub struct Api {
     pub live: Arc<dyn LiveCalls>,
     /// Who may call what, and how often.
     pub access: Arc<Access>,
-    /// The state directory, for archives and the recorder's metrics.
+    /// The state directory, for the recorder's metrics.
     pub state: PathBuf,
+    /// What the recorder has made of calls, in the same place.
+    pub archives: Arc<Archives>,
     /// Longest body in bytes.
     pub body_limit: usize,
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use clap::Parser;
 use control::call::Calls;
-use control::http::{self, Access, Api};
+use control::http::{self, Access, Api, Archives};
 use control::live::LiveCalls;
 use control::masking::{CityFiles, Masking};
 use control::moment::{Moment, Watch};
@@ -90,6 +90,7 @@ async fn run(state: &Path, settings: ControlSettings, cities: CityFiles) -> Resu
         live,
         access: Arc::new(Access::new(Arc::clone(&tokens), settings.http_rate)),
         state: state.to_owned(),
+        archives: Arc::new(Archives::new(state)),
         body_limit: usize::try_from(settings.http_body_limit)?,
     };
     tracing::info!(http = %settings.http, ng = %settings.ng, state = %state.display(), "control serves");

@@ -60,13 +60,18 @@ fn participant(
         let count = line.stream.and_then(|n| counters.streams.get(n)).and_then(|legs| legs.get(leg as usize));
         media(index, line, leg, (local, count), now)
     });
-    Value::dict([
+    let participant = Value::dict([
         ("tag", tag.into()),
         ("created", created.into()),
         ("subscriptions", others()),
         ("subscribers", others()),
         ("medias", Value::List(medias.collect())),
-    ])
+    ]);
+    if live.call.recorded() {
+        let none = Value::dict([("excluded", 0_i64.into()), ("forwarding", 0_i64.into())]);
+        return participant.with("recording", none);
+    }
+    participant
 }
 
 fn media(

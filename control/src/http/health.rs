@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::Api;
 use super::body::json;
+use super::recorder::Recorder;
 use crate::metrics::Text;
 use crate::moment::Moment;
 
@@ -20,8 +21,8 @@ pub(super) async fn alive() -> Response {
     json(StatusCode::OK, &json!({ "status": "ok" }))
 }
 
-/// 200 when calls can be set up: the relay is connected and the store answers. A missing recorder is reported,
-/// not fatal: media outlives it.
+/// 200 when calls can be set up: the relay is connected and the store answers. A recorder that is missing or raises an
+/// alarm is reported, not fatal: media outlives it.
 pub(super) async fn ready(State(api): State<Api>) -> Response {
     let relay = api.live.relay();
     let store = match tokio::time::timeout(STORE_TIME, api.masking.store().ping()).await {
@@ -34,6 +35,7 @@ pub(super) async fn ready(State(api): State<Api>) -> Response {
     let body = json!({
         "ready": ready,
         "relay": relay,
+        "recorder": Recorder::look(&api).await,
         "store": { "ok": store.is_none(), "trouble": store },
         // Which, and why, is for the operator: `GET /v1/cities`.
         "city_files": { "refused": api.masking.file_trouble().len() },
@@ -47,12 +49,7 @@ pub(super) async fn metrics(State(api): State<Api>) -> Response {
     api.masking.metrics(&mut text, Moment::now()).await;
     api.access.metrics(&mut text);
     text.append(&api.live.metrics().await);
-    let path = api.state.join("run/recorder.metrics");
-    let recorder = tokio::task::spawn_blocking(move || std::fs::read_to_string(path)).await;
-    // No file: no recorder has run yet.
-    if let Ok(Ok(recorder)) = recorder {
-        text.append(&recorder);
-    }
+    Recorder::look(&api).await.metrics(&mut text);
     let kind = [(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"))];
     (StatusCode::OK, kind, text.finish()).into_response()
 }

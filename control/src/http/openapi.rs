@@ -204,6 +204,10 @@ fn response(kinds: &[(&String, &Kind)]) -> Value {
         if is(405) {
             headers.insert("Allow".into(), json!({ "$ref": "#/components/headers/Allow" }));
         }
+        if is(416) {
+            let all = json!({ "type": "string", "pattern": r"^bytes \*/[0-9]+$" });
+            headers.insert("Content-Range".into(), json!({ "required": true, "schema": all }));
+        }
         let retry = kinds.iter().filter(|(_, kind)| kind.retry_after).count();
         if retry > 0 {
             let header = json!({
@@ -220,10 +224,9 @@ fn response(kinds: &[(&String, &Kind)]) -> Value {
 /// What every answer carries.
 fn add_headers(response: &mut Value) {
     if let Some(response) = response.as_object_mut().filter(|response| !response.contains_key("$ref")) {
-        let headers = json!({
-            "X-Request-Id": { "$ref": "#/components/headers/RequestId" },
-            "Cache-Control": { "$ref": "#/components/headers/CacheControl" },
-        });
-        response.insert("headers".into(), headers);
+        let headers = response.entry("headers").or_insert_with(|| json!({}));
+        for (name, which) in [("X-Request-Id", "RequestId"), ("Cache-Control", "CacheControl")] {
+            headers[name] = json!({ "$ref": format!("#/components/headers/{which}") });
+        }
     }
 }

@@ -3,7 +3,8 @@
 //! Read on a thread that may wait; the reader waits while the client does, and ends when it goes.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -22,10 +23,15 @@ struct Pieces {
     left: u64,
 }
 
-/// The next `length` bytes of `file`. Must be called on the runtime.
-pub(super) fn body(file: File, length: u64) -> Body {
+/// These bytes of `file`. Must be called on the runtime.
+pub(super) fn body(mut file: File, bytes: Range<u64>) -> Body {
+    let length = bytes.end.saturating_sub(bytes.start);
     let (to, from) = mpsc::channel(WAITING);
-    tokio::task::spawn_blocking(move || read(file.take(length), length, &to));
+    tokio::task::spawn_blocking(move || match file.seek(SeekFrom::Start(bytes.start)) {
+        Ok(_) => read(file.take(length), length, &to),
+        // Who does not hear of it has gone.
+        Err(error) => drop(to.blocking_send(Err(error))),
+    });
     Body::new(Pieces { from, left: length })
 }
 
@@ -83,10 +89,15 @@ mod tests {
     async fn a_file_comes_whole_or_the_body_fails() {
         for length in [0, 1, PIECE, 5 * PIECE + 7] {
             let (open, bytes) = file(length);
-            let got = axum::body::to_bytes(body(open, length as u64), usize::MAX).await.unwrap();
+            let got = axum::body::to_bytes(body(open, 0..length as u64), usize::MAX).await.unwrap();
             assert!(got == bytes, "{length}");
         }
         let (open, _) = file(PIECE);
-        assert!(axum::body::to_bytes(body(open, 2 * PIECE as u64), usize::MAX).await.is_err());
+        assert!(axum::body::to_bytes(body(open, 0..2 * PIECE as u64), usize::MAX).await.is_err());
+        let (open, bytes) = file(3 * PIECE);
+        let part = PIECE - 1..2 * PIECE + 1;
+        let got =
+            axum::body::to_bytes(body(open, part.start as u64..part.end as u64), usize::MAX).await.unwrap();
+        assert!(got == bytes[part]);
     }
 }

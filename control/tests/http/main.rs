@@ -18,6 +18,7 @@ mod pauses;
 mod pools;
 mod privacy;
 mod readme;
+mod recordings;
 mod refusals;
 mod routes;
 mod server;

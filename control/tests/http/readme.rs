@@ -9,7 +9,7 @@ use control::store::RecordingEntry;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::routes::manifest;
+use crate::recordings::manifest;
 use crate::server::{Calls, DRIVER, Server};
 
 /// The first block in this language after `title`.

@@ -2,17 +2,9 @@
 
 use std::sync::Arc;
 
-use control::moment::Moment;
-use control::name::TripId;
-use control::store::RecordingEntry;
-use recorder::label::Codec;
-use recorder::manifest::{self, Audio, Cause, Channel, Counts, Encoder, Gap, Manifest, Packets, Span};
-use recorder::spool::Side;
 use serde_json::{Value, json};
-use time::OffsetDateTime;
-use uuid::Uuid;
 
-use crate::server::{Calls, DRIVER, PASSENGER, Server, answered, wish};
+use crate::server::{Calls, DRIVER, PASSENGER, Server, wish};
 
 #[test]
 fn a_trip_lives_over_the_api() {
@@ -200,109 +192,6 @@ fn a_restart_keeps_everything() {
 }
 
 #[test]
-fn a_recording_is_found_by_its_trip_and_read_when_archived() {
-    let calls = Calls::default();
-    let (trip, id, live) = (TripId::new("T-1").unwrap(), Uuid::now_v7(), Uuid::now_v7());
-    calls.live.lock().unwrap().push(answered(live, "T-1", true));
-    let server = Server::start(calls);
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    for (second, id) in (0..).zip([id, live]) {
-        let entry = RecordingEntry {
-            id,
-            trip: Some(trip.clone()),
-            call: [0; 16],
-            started_at: Moment::from_unix(second),
-        };
-        runtime.block_on(server.store.recording_started(entry)).unwrap();
-    }
-    let get = |path: &str| server.ask("GET", &format!("/v1/recordings{path}"), "dispute", &Value::Null);
-    let listed = |n: usize| get("?trip=T-1").expect(200)["recordings"][n]["state"].clone();
-    assert_eq!((listed(0), listed(1)), (json!("encoding"), json!("recording")));
-    assert_eq!(get(&format!("/{live}")).expect(200)["state"], "recording");
-    get(&format!("/{id}/audio")).problem(409, "not finished");
-    get(&format!("/{live}/audio")).problem(409, "in progress");
-    for unknown in [Uuid::now_v7().to_string(), Uuid::nil().to_string(), "..%2F..%2Fkeys".into()] {
-        get(&format!("/{unknown}")).problem(404, "no such recording");
-        get(&format!("/{unknown}/audio")).problem(404, "no such recording");
-    }
-    get("").problem(400, "trip");
-
-    let folder = recorder::archive::folder(server.state(), id).unwrap();
-    std::fs::create_dir_all(&folder).unwrap();
-    std::fs::write(folder.join("audio.opus"), b"OggS").unwrap();
-    get(&format!("/{id}/audio")).problem(409, "not finished");
-    let manifest = manifest(id).to_bytes().unwrap();
-    std::fs::write(folder.join("manifest.json"), &manifest).unwrap();
-    assert_eq!(listed(0), json!("archived"));
-    assert_eq!(get(&format!("/{id}")).1.as_bytes(), manifest, "byte for byte: it has a seal");
-    let audio = get(&format!("/{id}/audio"));
-    assert_eq!((audio.0, audio.1.as_str()), (200, "OggS"));
-
-    // A link that leads to itself.
-    for name in ["audio.opus", "manifest.json"] {
-        std::fs::remove_file(folder.join(name)).unwrap();
-        std::os::unix::fs::symlink(name, folder.join(name)).unwrap();
-        let broken = get(&format!("/{id}/audio")).problem(500, "control's log");
-        assert_eq!(broken["type"], "urn:bauta:problem:archive_unreadable");
-        std::fs::write(folder.join("new"), &manifest).unwrap();
-        std::fs::rename(folder.join("new"), folder.join(name)).unwrap();
-    }
-
-    let calls = server.ask("GET", "/v1/calls", "operator", &Value::Null).expect(200);
-    assert_eq!(calls["calls"][0]["trip"], "T-1");
-    let call = server.ask("GET", &format!("/v1/calls/{live}"), "operator", &Value::Null).expect(200);
-    assert_eq!(call["lane"], "uring");
-    server.ask("GET", &format!("/v1/calls/{id}"), "operator", &Value::Null).problem(404, "no such call");
-}
-
-/// What the recorder writes of a call of a second, with something of everything.
-pub fn manifest(recording: Uuid) -> Manifest {
-    let codec = Codec { payload_type: 8, name: "PCMA".into(), clock_rate: 8_000, channels: 1 };
-    let counts = Counts { packets: 50, bytes: 8_600, lost: 2, ..Counts::default() };
-    let channel = |side, role: &str| Channel {
-        side,
-        role: Some(role.into()),
-        codecs: vec![codec.clone()],
-        counts,
-        streams: Vec::new(),
-    };
-    let gap = |cause| Gap { side: Side::Caller, cause, from_ms: 0, to_ms: 40, packets: 2 };
-    let hash = "0123456789abcdef".repeat(4);
-    Manifest {
-        version: manifest::VERSION,
-        recording,
-        call: "f3".repeat(16),
-        trip: Some("T-1".into()),
-        city: None,
-        left: channel(Side::Caller, "driver"),
-        right: channel(Side::Callee, "passenger"),
-        offered_at: OffsetDateTime::from_unix_timestamp_nanos(1_795_363_200_123_456_789).ok(),
-        answered_at: None,
-        started_at: None,
-        ended_at: None,
-        ended: "closed".into(),
-        duration_ms: 1_000,
-        gaps: vec![gap(Cause::NetworkLoss), gap(Cause::TapOverflow)],
-        pauses: vec![Span { from_ms: 500, to_ms: 600 }],
-        silenced: Vec::new(),
-        continues: None,
-        audio: Audio { file: "audio.opus".into(), sha256: hash.clone(), bytes: 4, channels: 2 },
-        packets: Packets { file: None, sha256: hash.clone(), count: 100, file_sha256: hash, bytes: 1 },
-        encoder: Encoder {
-            codec: "opus".into(),
-            bitrate: 16_000,
-            complexity: 5,
-            frame_ms: 20,
-            library: String::new(),
-            silence_dbfs: None,
-            channels: Vec::new(),
-        },
-        software: [("recorder".to_owned(), "0.1.0".to_owned())].into(),
-        notes: vec!["none".into()],
-    }
-}
-
-#[test]
 fn readiness_follows_the_relay_and_metrics_take_the_recorders_in() {
     let server = Server::start(Calls::default());
     let body = server.send("GET", "/readyz", None, "").expect(503);
@@ -315,8 +204,40 @@ fn readiness_follows_the_relay_and_metrics_take_the_recorders_in() {
     );
     assert!(body["relay"]["lane_reason"].is_string());
 
+    assert_eq!(
+        (&body["recorder"]["attached"], &body["recorder"]["alarm"], &body["recorder"]["written_seconds_ago"]),
+        (&json!(false), &Value::Null, &Value::Null)
+    );
+
     std::fs::create_dir_all(server.state().join("run")).unwrap();
     std::fs::write(server.state().join("run/recorder.metrics"), "bauta_recorder_spools 2").unwrap();
     let metrics = server.send("GET", "/metrics", None, "").1;
     assert!(metrics.contains("\nbauta_calls 0\nbauta_recorder_spools 2\n"), "{metrics}");
+    assert!(metrics.contains("\nbauta_recorder_written_seconds_ago 0\n"), "{metrics}");
+}
+
+#[test]
+fn a_recorder_in_trouble_is_told_and_calls_go_on() {
+    let server = Server::start(Calls { connected: true, attached: true, ..Calls::default() });
+    std::fs::create_dir_all(server.state().join("run")).unwrap();
+    let path = server.state().join("run/recorder.metrics");
+    let told = |alarm: u8, age: u64| {
+        std::fs::write(&path, format!("bauta_recorder_calls 1\nbauta_recorder_alarm {alarm}\n")).unwrap();
+        let file = std::fs::File::options().append(true).open(&path).unwrap();
+        file.set_modified(std::time::SystemTime::now() - std::time::Duration::from_secs(age)).unwrap();
+        let body = server.send("GET", "/readyz", None, "").expect(200);
+        assert_eq!(body["ready"], true);
+        body["recorder"].clone()
+    };
+    let calm = told(0, 0);
+    assert_eq!(
+        (&calm["attached"], &calm["alarm"], &calm["trouble"]),
+        (&json!(true), &json!(false), &Value::Null)
+    );
+    let raised = told(1, 0);
+    assert_eq!(raised["alarm"], true);
+    assert!(raised["trouble"].as_str().unwrap().contains("refuses to be written"), "{raised}");
+    let stale = told(0, 60);
+    assert!(stale["written_seconds_ago"].as_u64().unwrap() >= 60, "{stale}");
+    assert!(stale["trouble"].as_str().unwrap().contains("no metrics for 6"), "{stale}");
 }

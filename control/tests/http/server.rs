@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use control::http::{Access, Api, serve};
+use control::http::{Access, Api, Archives, serve};
 use control::live::{
     Asker, CallDetail, CallSummary, Later, LiveCalls, Pause, PauseError, Recorded, RelayFacts,
 };
@@ -190,7 +190,8 @@ impl Server {
                 let access = Arc::new(Access::new(tokens, 1_000));
                 let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
                 tell.send((listener.local_addr().unwrap(), Arc::clone(&masking))).unwrap();
-                let api = Api { masking, live: Arc::new(calls), access, state, body_limit: 4096 };
+                let archives = Arc::new(Archives::new(&state));
+                let api = Api { masking, live: Arc::new(calls), access, state, archives, body_limit: 4096 };
                 serve(listener, api, async { drop(stopped.await) }).await;
             });
         });

@@ -1,6 +1,7 @@
 //! The NG protocol over real UDP, against a relay that speaks the real wire format and keeps every request.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "test code")]
+#![allow(clippy::needless_pass_by_value, reason = "JSON is written where it is sent")]
 
 mod calls;
 mod fake_relay;

@@ -45,8 +45,10 @@ async fn the_proxy_pauses_and_resumes_in_every_way_that_it_knows() {
     ] {
         assert_eq!(site.proxy.ask(command(name, "t", more)).await, json!({"result": "ok"}), "{name}");
         assert_eq!(site.relay.call().1.paused, paused, "{name}");
-        let told = site.proxy.ask(command("query", "t", json!({}))).await["recording"].clone();
-        assert_eq!(told, json!({"call recording": i64::from(!paused), "forwarding": 0}));
+        let told = site.proxy.ask(command("query", "t", json!({}))).await;
+        assert_eq!(told["recording"], json!({"call recording": i64::from(!paused), "forwarding": 0}));
+        let party = &told["tags"][format!("from-{CANARY}")];
+        assert_eq!(party["recording"], json!({"excluded": 0, "forwarding": 0}));
         let shown = &site.control.calls.list()[0];
         assert!(shown.recording);
         assert_eq!(shown.paused.map(|pause| pause.by), paused.then_some(Asker::Proxy));
