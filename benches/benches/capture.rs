@@ -39,6 +39,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use tests::programs;
+use tokio::signal::unix::{SignalKind, signal};
 
 use figures::Figures;
 use process::{Recorder, Usage};
@@ -46,6 +47,8 @@ use relay_side::{Load, PACKETS_PER_CALL, Played, Relay};
 
 /// Bytes of a packet in a spool: 172 of RTP, wrapped.
 const SPOOLED: u64 = 256;
+/// Most packets of one run while the limit is searched for, unless `--seconds` says more.
+const SEARCHED: u64 = 6_000_000;
 /// How often the recorder is looked at while it works.
 const LOOK: Duration = Duration::from_millis(250);
 /// Longest wait for whatever should take a moment.
@@ -60,7 +63,7 @@ struct Options {
     /// Packets a second of all calls together [default: 100 a call, as with packets of 20 ms].
     #[arg(long)]
     rate: Option<u64>,
-    /// Seconds of talk [default: 60; 5 with --find-max].
+    /// Seconds of talk [default: 60; 2 to 5 with --find-max].
     #[arg(long)]
     seconds: Option<u64>,
     /// Core of the recorder [default: the last]. The relay's part runs on another.
@@ -89,7 +92,9 @@ struct Options {
 impl Options {
     fn load(&self, calls: u32) -> Load {
         let rate = self.rate.unwrap_or(u64::from(calls) * PACKETS_PER_CALL);
-        let seconds = self.seconds.unwrap_or(if self.find_max { 5 } else { 60 });
+        // A search takes no more disk than one whole run.
+        let seconds = if self.find_max { (SEARCHED / rate).clamp(2, 5) } else { 60 };
+        let seconds = self.seconds.unwrap_or(seconds);
         Load { calls, rate, seconds }
     }
 }
@@ -168,15 +173,20 @@ fn take(core: usize) -> Result<()> {
     sched_setaffinity(None, &only).with_context(|| format!("run on core {core} alone"))
 }
 
-/// True from Ctrl-C on, so that what was made is removed.
+/// True from Ctrl-C or SIGTERM on, so that what was made is removed.
 fn interruption() -> Result<Arc<AtomicBool>> {
     let told = Arc::new(AtomicBool::new(false));
     let tell = told.clone();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (mut term, mut int) = {
+        let _inside = runtime.enter();
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
+    };
     std::thread::spawn(move || {
-        if runtime.block_on(tokio::signal::ctrl_c()).is_ok() {
-            tell.store(true, Relaxed);
-        }
+        runtime.block_on(async {
+            tokio::select! { _ = term.recv() => {} _ = int.recv() => {} }
+        });
+        tell.store(true, Relaxed);
     });
     Ok(told)
 }
@@ -201,7 +211,7 @@ fn run(bench: &Bench, load: Load) -> Result<Figures> {
     let state = tempfile::Builder::new().prefix("capture-").tempdir_in(&bench.folder)?;
     let mut relay = Relay::start(state.path(), load)?;
     take(bench.cores[0])?;
-    let recorder = Recorder::start(&bench.program, state.path(), bench.cores[0]);
+    let recorder = Recorder::start(&bench.program, state.path(), bench.cores[0], &bench.interrupted);
     take(bench.cores[1])?;
     let mut recorder = recorder?;
     relay.attached(PATIENCE)?;
@@ -217,12 +227,9 @@ fn run(bench: &Bench, load: Load) -> Result<Figures> {
         relay.close();
         let began = Instant::now();
         let all = u64::from(load.calls);
-        let made = recorder.watch_until(
-            "all archives are made",
-            Duration::from_secs(seconds),
-            &bench.interrupted,
-            |m| m.value("archives_total") + m.value("archive_failures_total") >= all,
-        )?;
+        let made = recorder.until("all archives are made", Duration::from_secs(seconds), |m| {
+            m.value("archives_total") + m.value("archive_failures_total") >= all
+        })?;
         figures.archives = Some((began.elapsed(), made));
     }
     figures.counters = recorder.stop(PATIENCE)?;
@@ -261,7 +268,7 @@ fn find_max(bench: &Bench) -> Result<()> {
     while holds(bad)? {
         (good, bad) = (bad, bad * 2);
     }
-    while bad - good > (bad / 20).max(10) {
+    while bad - good > bad / 8 {
         let middle = u32::midpoint(good, bad);
         if holds(middle)? {
             good = middle;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,7 @@ pub struct Recorder {
     process: Child,
     state: PathBuf,
     core: CpuSet,
+    interrupted: Arc<AtomicBool>,
 }
 
 impl Drop for Recorder {
@@ -68,7 +70,7 @@ impl Counters {
 
 impl Recorder {
     /// Starts it on the cores of this thread, which is `core`.
-    pub fn start(program: &Path, state: &Path, core: usize) -> Result<Self> {
+    pub fn start(program: &Path, state: &Path, core: usize, interrupted: &Arc<AtomicBool>) -> Result<Self> {
         std::fs::write(state.join("pop.toml"), "[recorder]\n")?;
         let log = std::fs::File::create(state.join("recorder.log"))?;
         let mut command = Command::new(program);
@@ -78,7 +80,7 @@ impl Recorder {
         let process = command.spawn().with_context(|| program.display().to_string())?;
         let mut only = CpuSet::new();
         only.set(core);
-        Ok(Self { process, state: state.to_owned(), core: only })
+        Ok(Self { process, state: state.to_owned(), core: only, interrupted: interrupted.clone() })
     }
 
     fn alive(&mut self) -> Result<()> {
@@ -99,23 +101,17 @@ impl Recorder {
         Counters(text.lines().filter_map(value).collect())
     }
 
-    /// Waits until the counters show it.
-    pub fn until(&mut self, what: &str, patience: Duration, done: impl Fn(&Counters) -> bool) -> Result<()> {
-        self.watch_until(what, patience, &AtomicBool::new(false), done).map(drop)
-    }
-
-    /// The same, looking at CPU time and memory meanwhile.
-    pub fn watch_until(
+    /// Waits until the counters show it; gives CPU time and most memory meanwhile.
+    pub fn until(
         &mut self,
         what: &str,
         patience: Duration,
-        interrupted: &AtomicBool,
         done: impl Fn(&Counters) -> bool,
     ) -> Result<Usage> {
         let (began, before) = (Instant::now(), self.usage()?);
         let mut most = before.clone();
         while !done(&self.counters()) {
-            ensure!(!interrupted.load(Relaxed), "interrupted");
+            ensure!(!self.interrupted.load(Relaxed), "interrupted");
             ensure!(began.elapsed() < patience, "not within {patience:?}: {what}");
             std::thread::sleep(LOOK);
             most.highest(&self.usage()?);
