@@ -29,7 +29,7 @@ use crossbeam::channel::{Receiver, RecvTimeoutError};
 use thread_priority::{NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy};
 
 use crate::capture::Work;
-use crate::codec::CodecError;
+use crate::codec::DecodeError;
 use crate::encode::EncodeError;
 use crate::metrics::{self, Metrics};
 use crate::settings::Settings;
@@ -50,7 +50,7 @@ pub enum ArchiveError {
     Encode(#[from] EncodeError),
     /// A decoder could not be made.
     #[error("the audio was not decoded: {0}")]
-    Decode(#[from] CodecError),
+    Decode(#[from] DecodeError),
     /// A file or folder could not be made.
     #[error("{what}: {source}")]
     Io {

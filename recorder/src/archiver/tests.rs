@@ -92,7 +92,7 @@ fn sample(label: &Label) -> Spool {
             spool.packet(Side::Caller, ms, n, 8, &[n as u8 | 1; 160]);
         }
         if !(50..52).contains(&n) {
-            spool.packet(Side::Callee, ms + 5, n, if n == 90 { 18 } else { 0 }, &[n as u8; 160]);
+            spool.packet(Side::Callee, ms + 5, n, if n == 90 { 77 } else { 0 }, &[n as u8; 160]);
         }
     }
     let mut last = label.clone();

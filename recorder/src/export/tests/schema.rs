@@ -281,7 +281,10 @@ fn what_the_archiver_writes_fits_and_is_exported() {
     spool::header(&mut bytes);
     let event = |bytes: &mut BytesMut, position, ms: u64, kind| {
         let (at_ns, label) = (start + ms * 1_000_000, Some(label.clone()));
-        spool::write_event(bytes, &Event { origin, position, at_ns, kind, label, continues: None, note: None });
+        spool::write_event(
+            bytes,
+            &Event { origin, position, at_ns, kind, label, continues: None, note: None },
+        );
     };
     event(&mut bytes, 1, 0, EventKind::Open);
     for n in (0..100_u16).filter(|n| !(40..45).contains(n)) {
