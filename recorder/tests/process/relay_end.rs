@@ -50,8 +50,10 @@ pub struct Missed {
 impl Relay {
     pub fn start(state: &Path) -> Self {
         std::fs::create_dir_all(state.join("run")).unwrap();
-        let (writer, handles) = create(1 << 20, 77).unwrap();
-        let host = Host::bind(&state.join("run/tap.sock"), vec![handles], 77).unwrap();
+        // Calls of two relay processes are told apart by it.
+        let epoch = now_ns();
+        let (writer, handles) = create(1 << 20, epoch).unwrap();
+        let host = Host::bind(&state.join("run/tap.sock"), vec![handles], epoch).unwrap();
         std::thread::spawn(move || host.serve(|_| {}));
         let (waiting, calls) = (VecDeque::new(), Vec::new());
         Self { writer, waiting, calls, start_ns: now_ns(), extension: 0 }
@@ -77,6 +79,7 @@ impl Relay {
             }
             self.event(call, at_ns, Kind::Close, Vec::new());
         }
+        self.flush();
         while !self.waiting.is_empty() {
             std::thread::sleep(Duration::from_millis(1));
             self.flush();

@@ -11,7 +11,7 @@ use recorder::verify::verify;
 use uuid::Uuid;
 
 /// How long anything may take before a test fails: encoders run at idle priority on a busy host.
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_secs(40);
 
 /// The process under test. Killed when dropped.
 pub struct Recorder(Child);
