@@ -74,7 +74,7 @@ impl Hearing {
             self.track.write(settled.place, settled.run, &self.decoded);
         } else {
             line.resampler.push(&self.decoded, &mut self.resampled);
-            self.track.write(settled.place - line.resampler.delay(), settled.run, &self.resampled);
+            self.track.write(settled.place - i64::from(line.resampler.delay()), settled.run, &self.resampled);
         }
         Ok(true)
     }

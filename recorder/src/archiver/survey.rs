@@ -141,7 +141,7 @@ pub fn survey<R: Read>(spool: R, behind: Option<i64>, stop: &AtomicBool) -> Resu
                 if let Content::Speech(format) = parsed.content {
                     let rate = side.of_mut(&mut out.rates);
                     *rate = (*rate).max(Rate::holding(format.rate()));
-                    parsed.arrival.mark = u8::from(format == Format::Opus);
+                    parsed.arrival.mark = u8::from(matches!(format, Format::Opus { .. }));
                 }
                 parsed.arrival.payload = Vec::new();
                 timeline.push(side, parsed.arrival);

@@ -1,6 +1,7 @@
 //! Spools made by hand, archived, and checked.
 
 mod dtmf;
+mod packed;
 mod stretches;
 
 use bytes::{BufMut, BytesMut};
