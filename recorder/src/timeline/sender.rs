@@ -87,8 +87,8 @@ pub struct Sender {
     held: BTreeMap<Number, Held>,
     /// When each of them arrived: the first is settled when the oldest of these is old enough.
     due: VecDeque<i64>,
-    /// One for each rate that it used, the latest first.
-    clocks: Vec<Clock>,
+    /// One for each rate that it used.
+    clocks: BTreeMap<u32, Clock>,
     run: Option<Run>,
     /// The packet settled last: arrival, time-stamp, and behind its speech in time-stamps and on the axis.
     last: Option<Last>,
@@ -225,7 +225,7 @@ impl Sender {
             sequence: Sequence::default(),
             held: BTreeMap::new(),
             due: VecDeque::new(),
-            clocks: Vec::new(),
+            clocks: BTreeMap::new(),
             run: None,
             last: None,
             jitter: Jitter::default(),
@@ -308,11 +308,11 @@ impl Sender {
 
     /// The clock of that rate, made from a time-stamp when it is new.
     fn clock(&mut self, rate: u32, timestamp: u32) -> &mut Clock {
-        let known = self.clocks.iter().position(|c| c.rate == rate);
-        let clock = known.map(|i| self.clocks.remove(i)).unwrap_or(Clock { rate, newest: timestamp.into() });
-        self.clocks.truncate(MAX_CLOCKS - 1);
-        self.clocks.insert(0, clock);
-        &mut self.clocks[0]
+        if self.clocks.len() >= MAX_CLOCKS && !self.clocks.contains_key(&rate) {
+            // No codec does that: all begin anew.
+            self.clocks.clear();
+        }
+        self.clocks.entry(rate).or_insert(Clock { rate, newest: timestamp.into() })
     }
 
     /// Packets in memory.
@@ -429,12 +429,11 @@ impl Sender {
             let Some(delay) = ahead.delay() else { continue };
             // Time-stamps that leap ahead of the time that passed are another run's. Behind a stall the silence between
             // two that arrive together looks alike, but leads to nothing before the offset.
-            let leapt = match offset {
-                Some(offset) => delay < offset - BOUND,
-                None => {
-                    let packets = Some(ahead.number - number).filter(|n| *n <= MAX_DROPOUT).unwrap_or(1) + 1;
-                    ahead.stamp - stamp > packets * length.max(ahead.length()) && delay < least - BOUND
-                }
+            let leapt = if let Some(offset) = offset {
+                delay < offset - BOUND
+            } else {
+                let packets = Some(ahead.number - number).filter(|n| *n <= MAX_DROPOUT).unwrap_or(1) + 1;
+                ahead.stamp - stamp > packets * length.max(ahead.length()) && delay < least - BOUND
             };
             if leapt {
                 break;

@@ -236,3 +236,20 @@ fn an_overflow_is_known_however_long_nobody_speaks_behind_it() {
         timeline.missing().iter().filter(|m| m.packets > 0).map(|m| (m.cause, m.packets)).collect();
     assert_eq!(told, [(Cause::TapOverflow, 10)]);
 }
+
+#[test]
+fn an_overflow_of_unknown_extent_is_told_by_sequence_numbers() {
+    let mut timeline = Timeline::default();
+    // Packets 50 to 59 are not captured, packet 80 is lost on its way.
+    for n in (0..50).chain(60..80).chain(81..100) {
+        if n == 60 {
+            let span = (packet(1000, 0, 0, 0).at_ns, packet(1199, 0, 0, 0).at_ns);
+            timeline.uncaptured(Side::Caller, 0, Cause::TapOverflow, span, None);
+        }
+        timeline.push(Side::Caller, packet(n * 20, n as u16, n * 20, 20));
+    }
+    timeline.finish(packet(2000, 0, 0, 0).at_ns);
+    settled(&mut timeline);
+    let told: Vec<_> = timeline.missing().iter().map(|m| (m.cause, m.from / MS, m.packets)).collect();
+    assert_eq!(told, [(Cause::TapOverflow, 1000, 10), (Cause::NetworkLoss, 1580, 1)]);
+}

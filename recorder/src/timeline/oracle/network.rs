@@ -101,10 +101,9 @@ impl Path {
     fn extra(&self, chance: &mut Chance) -> i64 {
         match self.jitter {
             Jitter::None => 0,
-            Jitter::Exponential(mean) => chance.exponential(mean),
             Jitter::Gamma(mean) => chance.gamma(4, mean),
             Jitter::Spikes(_) if chance.permille(10) => chance.pareto(20 * MS, 250 * MS),
-            Jitter::Spikes(mean) => chance.exponential(mean),
+            Jitter::Exponential(mean) | Jitter::Spikes(mean) => chance.exponential(mean),
         }
     }
 }

@@ -30,7 +30,7 @@ fn least_jitter(call: &Call, side: Side) -> i64 {
 }
 
 /// A call in which hardly a packet meets no jitter.
-pub fn heavy(seed: u64) -> Call {
+fn heavy(seed: u64) -> Call {
     let mut chance = Chance::new(4_000_000 + seed);
     let parties = anybody(&mut chance, 90 * SECOND);
     let paths = [(); 2].map(|()| Path {
@@ -122,7 +122,7 @@ fn behind_a_great_step_of_the_delay_speech_is_in_place_at_once() {
 }
 
 /// A call with three stalls on both ways, each of up to 12 s.
-pub fn stalled(seed: u64) -> Call {
+fn stalled(seed: u64) -> Call {
     let mut chance = Chance::new(7_000_000 + seed);
     let parties = Side::BOTH.map(|side| {
         // In a stall nothing tells where new time-stamps belong.
@@ -135,7 +135,9 @@ pub fn stalled(seed: u64) -> Call {
             let from = from * SECOND + chance.within(0, 5000) * MS;
             (from, from + chance.within(500, 12_000) * MS)
         });
-        Path { stalls: stalls.to_vec(), overtaken: 0, ..attainable(&mut chance) }
+        // In order: what is overtaken by more than `LOOK` is late.
+        let jitter = chance.pick(&[Jitter::None, Jitter::Exponential(3 * MS), Jitter::Spikes(2 * MS)]);
+        Path { stalls: stalls.to_vec(), jitter, overtaken: 0, queue: true, ..attainable(&mut chance) }
     });
     Call::new(parties, paths, Vec::new(), seed)
 }
