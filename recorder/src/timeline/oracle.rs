@@ -36,6 +36,7 @@ fn habits(chance: &mut Chance) -> Habits {
         suppresses: chance.permille(600),
         comforts: chance.permille(500),
         events: 50,
+        apart: chance.permille(300),
         holds: 20,
         stops: 30,
         leaps: 30,

@@ -176,6 +176,14 @@ struct Last {
     delay: i64,
 }
 
+impl Last {
+    /// Something was heard in a place that is no speech, and says nothing of its clock.
+    fn beside(&mut self, held: &Held, place: i64) {
+        self.at = held.at;
+        self.place_end = self.place_end.max(place);
+    }
+}
+
 /// Time-stamps with the wraps counted in, as ticks.
 #[derive(Debug)]
 struct Clock {
@@ -334,7 +342,9 @@ impl Sender {
         self.heard.counts.lost += packets;
         if let Some(run) = self.run.as_ref().filter(|run| held.apart(run.rate)) {
             let (place, run) = (held.at, run.name);
-            return Some(Placed { packet: held.packet, place, run, lost: None, broken: true });
+            let lost = self.lost(packets, &held, place);
+            self.last.iter_mut().for_each(|last| last.beside(&held, place));
+            return Some(Placed { packet: held.packet, place, run, lost, broken: true });
         }
         let delay = held.delay();
         let mut run = self.run.take();
@@ -364,23 +374,31 @@ impl Sender {
         }
         let place = held.place(run.offset);
         let end = place + held.length();
-        let lost = self.last.filter(|_| packets > 0).map(|last| Lost {
-            from: last.place_end.min(place),
-            to: place,
-            heard: (last.at.min(held.at), last.at.max(held.at)),
-            packets,
-        });
-        if delay.is_some() || self.last.is_none() {
-            self.last = Some(Last {
-                at: held.at,
-                stamp_end: held.stamp + held.length(),
-                place_end: end,
-                delay: delay.unwrap_or(run.offset),
-            });
+        let lost = self.lost(packets, &held, place);
+        match &mut self.last {
+            Some(last) if delay.is_none() => last.beside(&held, place),
+            last => {
+                *last = Some(Last {
+                    at: held.at,
+                    stamp_end: held.stamp + held.length(),
+                    place_end: end,
+                    delay: delay.unwrap_or(run.offset),
+                });
+            }
         }
         let name = run.name;
         self.run = Some(run);
         Some(Placed { packet: held.packet, place, run: name, lost, broken: !goes_on })
+    }
+
+    /// What is missing before a packet in its place.
+    fn lost(&self, packets: u64, held: &Held, place: i64) -> Option<Lost> {
+        self.last.filter(|_| packets > 0).map(|last| Lost {
+            from: last.place_end.min(place),
+            to: place,
+            heard: (last.at.min(held.at), last.at.max(held.at)),
+            packets,
+        })
     }
 
     /// Whether a packet begins a new run: its time-stamp and its arrival have parted for good.

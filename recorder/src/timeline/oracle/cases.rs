@@ -251,5 +251,15 @@ fn an_overflow_of_unknown_extent_is_told_by_sequence_numbers() {
     timeline.finish(packet(2000, 0, 0, 0).at_ns);
     settled(&mut timeline);
     let told: Vec<_> = timeline.missing().iter().map(|m| (m.cause, m.from / MS, m.packets)).collect();
-    assert_eq!(told, [(Cause::TapOverflow, 1000, 10), (Cause::NetworkLoss, 1580, 1)]);
+    assert_eq!(told, [(Cause::TapOverflow, 980, 10), (Cause::NetworkLoss, 1580, 1)]);
+}
+
+#[test]
+fn what_is_lost_before_comfort_noise_of_another_clock_is_told() {
+    let mut packets: Vec<Arrival> = (0..100).map(|n| packet(n * 20, n as u16, n * 20, 20)).collect();
+    (packets[50].clock_rate, packets[50].brings) = (16_000, Brings::Nothing);
+    packets.remove(49);
+    let (_, counts, missing) = play(packets);
+    assert_eq!((counts.lost, counts.jumps), (1, 0));
+    assert_eq!(missing.iter().map(|m| m.packets).collect::<Vec<_>>(), [1]);
 }
