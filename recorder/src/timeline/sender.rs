@@ -31,6 +31,8 @@ const SLOW: i64 = SLIP * 2000;
 const EVERY: i64 = TICKS as i64 / 4;
 /// Ticks of drift that are let be: 1 ms.
 const LET_BE: i64 = TICKS as i64 / 1000;
+/// Ticks of the shortest packet that anybody sends: 10 ms.
+const SHORTEST: i64 = TICKS as i64 / 100;
 /// Packets that wait to be settled at most: a sender that sends more than its time allows is settled sooner.
 pub const MAX_HELD: usize = 5000;
 
@@ -83,6 +85,8 @@ pub struct Placed {
 #[derive(Debug)]
 pub struct Sender {
     sequence: Sequence,
+    /// When the packet with the highest number arrived.
+    ahead_at: i64,
     /// Packets that are not settled, by number.
     held: BTreeMap<Number, Held>,
     /// When each of them arrived: the first is settled when the oldest of these is old enough.
@@ -231,6 +235,7 @@ impl Sender {
     pub fn new(packet: &Arrival) -> Self {
         Self {
             sequence: Sequence::default(),
+            ahead_at: 0,
             held: BTreeMap::new(),
             due: VecDeque::new(),
             clocks: BTreeMap::new(),
@@ -285,7 +290,8 @@ impl Sender {
         if !heard.marks.contains(&packet.mark) {
             heard.marks.push(packet.mark);
         }
-        let order = self.sequence.order(packet.sequence);
+        let room = (at - self.ahead_at).max(0) / SHORTEST;
+        let order = self.sequence.order(packet.sequence, room);
         let (number, first, ahead) = match order {
             Order::First(number) => (number, true, true),
             Order::Ahead(number) => (number, false, true),
@@ -304,6 +310,9 @@ impl Sender {
             return;
         }
         heard.counts.reordered += u64::from(!ahead);
+        if ahead {
+            self.ahead_at = at;
+        }
         let rate = packet.clock_rate.max(SLOWEST);
         let stamp = self.clock(rate, packet.timestamp).stamp(packet.timestamp, ahead);
         let held = Held { packet, number, at, stamp, rate };
@@ -338,10 +347,10 @@ impl Sender {
     pub fn settle(&mut self, runs: &mut u64) -> Option<Placed> {
         let (number, held) = self.held.pop_first()?;
         self.due.pop_front();
-        let packets = self.sequence.settle(number);
-        self.heard.counts.lost += packets;
+        let mut packets = self.sequence.settle(number);
         if let Some(run) = self.run.as_ref().filter(|run| held.apart(run.rate)) {
             let (place, run) = (held.at, run.name);
+            self.heard.counts.lost += packets;
             let lost = self.lost(packets, &held, place);
             self.last.iter_mut().for_each(|last| last.beside(&held, place));
             return Some(Placed { packet: held.packet, place, run, lost, broken: true });
@@ -351,6 +360,11 @@ impl Sender {
         let same = run.as_ref().is_some_and(|run| run.rate == held.rate);
         let goes_on = self.last.is_some_and(|l| l.stamp_end == held.stamp) && packets == 0 && same;
         let jumped = run.as_mut().is_some_and(|run| self.jumped(&held, run));
+        if jumped && packets > MAX_DROPOUT.unsigned_abs() {
+            // The sender began anew, after a silence in which it might have sent so many.
+            packets = 0;
+        }
+        self.heard.counts.lost += packets;
         let mut run = match run {
             Some(run) if !jumped => run,
             before => {

@@ -263,3 +263,28 @@ fn what_is_lost_before_comfort_noise_of_another_clock_is_told() {
     assert_eq!((counts.lost, counts.jumps), (1, 0));
     assert_eq!(missing.iter().map(|m| m.packets).collect::<Vec<_>>(), [1]);
 }
+
+#[test]
+fn an_outage_of_minutes_is_loss_and_no_new_beginning() {
+    // 100 s without a packet, 5000 of them sent.
+    let packets = (0..6000)
+        .filter(|n| !(100..5100).contains(n))
+        .map(|n| packet(n * 20, n as u16, n * 20, 20))
+        .collect();
+    let (out, counts, missing) = play(packets);
+    assert!(out.iter().all(|(n, place)| *place == i64::from(*n) * 20 - 20));
+    assert_eq!((counts.lost, counts.jumps), (5000, 0));
+    let told: Vec<_> = missing.iter().map(|m| (m.from / MS, m.to / MS, m.packets)).collect();
+    assert_eq!(told, [(1980, 101_980, 5000)]);
+}
+
+#[test]
+fn a_sender_that_begins_anew_behind_a_long_silence_lost_nothing() {
+    // 100 s of silence, then other numbers, 5000 ahead, and other time-stamps.
+    let packets = (0..200).map(|n| {
+        let (silence, number, stamp) = if n < 100 { (0, 0, 0) } else { (100_000, 5000, 9_000_000) };
+        packet(n * 20 + silence, (n + number) as u16, n * 20 + stamp, 20)
+    });
+    let (out, counts, missing) = play(packets.collect());
+    assert_eq!((out[100].1, counts.lost, counts.jumps, missing.len()), (101_980, 0, 1, 0));
+}

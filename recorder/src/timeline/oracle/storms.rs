@@ -95,6 +95,36 @@ fn a_small_step_of_the_delay_is_slid_over() {
 }
 
 #[test]
+fn a_delay_that_swells_and_goes_back_is_no_leap() {
+    for seed in seeds(5) {
+        let _named = Named("call with a swelling delay", seed);
+        let mut chance = Chance::new(9_000_000 + seed);
+        let parties = Side::BOTH.map(|side| talker(side, 100_000, &mut chance, 120 * SECOND));
+        // A queue that fills within 5 to 10 s, stays so for 20 s, and empties again.
+        let (most, over) = (chance.within(200, 1500), chance.within(500, 1000));
+        let swelling = |at: i64| {
+            (at / (10 * MS) - 2000).min(over + 2000 + over - (at / (10 * MS) - 2000)).clamp(0, over)
+        };
+        let base: Vec<_> = (0..12_000)
+            .map(|n| n * 10 * MS)
+            .map(|at| (at, (100 + most * swelling(at) / over) * MS))
+            .collect();
+        let call = Call::new(
+            parties,
+            [(); 2].map(|()| Path { base: base.clone(), ..Path::default() }),
+            vec![],
+            seed,
+        );
+        let listened = listen(&call, false);
+        judge::complete(&call, &listened);
+        judge::smooth(&call, &listened);
+        for side in Side::BOTH {
+            assert_eq!(listened.timeline.heard(side).1.jumps, 0, "{side:?}");
+        }
+    }
+}
+
+#[test]
 fn behind_a_great_step_of_the_delay_speech_is_in_place_at_once() {
     for seed in seeds(10) {
         let _named = Named("call with a great step", seed);
@@ -125,9 +155,9 @@ fn behind_a_great_step_of_the_delay_speech_is_in_place_at_once() {
 fn stalled(seed: u64) -> Call {
     let mut chance = Chance::new(7_000_000 + seed);
     let parties = Side::BOTH.map(|side| {
-        // In a stall nothing tells where new time-stamps belong.
-        let some =
-            Habits { leaps: 0, stops: 0, restarts: 0, recodes: 0, transfers: 0, ..habits(&mut chance) };
+        // In a stall nothing tells where new time-stamps belong, nor a lone packet before a long silence.
+        let all = habits(&mut chance);
+        let some = Habits { holds: 0, leaps: 0, stops: 0, restarts: 0, recodes: 0, transfers: 0, ..all };
         Party::new(side, some, chance.below(1 << 40), 0).live(120 * SECOND)
     });
     let paths = [(); 2].map(|()| {
