@@ -31,6 +31,8 @@ pub const LEAD: i64 = 2 * TICKS as i64;
 const MAX_SENDERS: usize = 16;
 /// Times without capture of a side for which sequence numbers are still to tell what is missing.
 const MAX_UNCAPTURED: usize = 256;
+/// Stretches in which packets are missing that are told one by one; further losses lengthen the last one.
+const MAX_MISSING: usize = 1 << 16;
 /// Senders that were forgotten and are listed one by one; the rest is counted together.
 const MAX_HEARD: usize = 240;
 
@@ -409,7 +411,13 @@ fn missed(
         known.left = known.left.map(|left| left - told);
     }
     if packets > 0 {
-        missing.push(Missing { side, cause: Cause::NetworkLoss, from: lost.from, to: lost.to, packets });
+        let gap = Missing { side, cause: Cause::NetworkLoss, from: lost.from, to: lost.to, packets };
+        let alike = |m: &&mut Missing| (m.side, m.cause) == (side, Cause::NetworkLoss);
+        let full = missing.len() >= MAX_MISSING;
+        match if full { missing.iter_mut().rev().find(alike) } else { None } {
+            Some(last) => (last.to, last.packets) = (last.to.max(gap.to), last.packets + packets),
+            None => missing.push(gap),
+        }
     }
 }
 

@@ -288,3 +288,13 @@ fn a_sender_that_begins_anew_behind_a_long_silence_lost_nothing() {
     let (out, counts, missing) = play(packets.collect());
     assert_eq!((out[100].1, counts.lost, counts.jumps, missing.len()), (101_980, 0, 1, 0));
 }
+
+#[test]
+fn losses_without_end_fill_no_memory() {
+    // Every second packet is lost, 70,000 times.
+    let packets = (0..70_000).map(|n| packet(n * 40, (n * 2) as u16, n * 40, 20)).collect();
+    let (_, counts, missing) = play(packets);
+    assert_eq!((counts.lost, missing.len()), (69_999, 1 << 16));
+    assert_eq!(missing.iter().map(|m| m.packets).sum::<u64>(), 69_999);
+    assert_eq!(missing.last().map(|m| m.to / MS), Some(69_999 * 40 - 20));
+}
