@@ -163,8 +163,7 @@ impl Timeline {
         self.start_ns.get_or_insert(packet.at_ns);
         self.advance(packet.at_ns);
         let at = self.tick(packet.at_ns);
-        let lane = side.of_mut(&mut self.lanes);
-        lane.sender(&packet).push(packet, at);
+        side.of_mut(&mut self.lanes).push(packet, at);
     }
 
     /// The next packet that is settled, in its place. None: nothing more before time goes on.
@@ -344,17 +343,18 @@ const TICKS_PER_MS: i64 = TICKS as i64 / 1000;
 const NS_PER_MS: i64 = 1_000_000;
 
 impl Lane {
-    /// The sender of a packet, made when it is new.
-    fn sender(&mut self, packet: &Arrival) -> &mut Sender {
-        let known = |s: &Sender| s.is(packet.stream, packet.ssrc);
-        if !self.senders.iter().any(known) {
-            if self.senders.len() >= MAX_SENDERS {
-                self.forget();
-            }
-            self.senders.insert(0, Sender::new(packet));
+    /// Hands a packet that arrived at `at` to its sender, which is made when it is new.
+    fn push(&mut self, packet: Arrival, at: i64) {
+        if let Some(known) = self.senders.iter_mut().find(|s| s.is(packet.stream, packet.ssrc)) {
+            known.push(packet, at);
+            return;
         }
-        let index = self.senders.iter().position(known).unwrap_or(0);
-        &mut self.senders[index]
+        if self.senders.len() >= MAX_SENDERS {
+            self.forget();
+        }
+        let mut sender = Sender::new(&packet);
+        sender.push(packet, at);
+        self.senders.push(sender);
     }
 
     /// Makes room: what the sender unheard for longest had not settled is counted as late.

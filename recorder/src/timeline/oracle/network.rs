@@ -61,12 +61,8 @@ pub struct Carried {
 impl Path {
     /// The least delay of what is sent at `sent`.
     pub fn least(&self, sent: i64) -> i64 {
-        self.base
-            .iter()
-            .rev()
-            .find(|(from, _)| *from <= sent)
-            .or(self.base.first())
-            .map_or(0, |(_, base)| *base)
+        let begun = self.base.partition_point(|(from, _)| *from <= sent);
+        self.base.get(begun.saturating_sub(1)).map_or(0, |(_, base)| *base)
     }
 
     /// Carries packets; what is lost is missing. In the order in which they were sent.
