@@ -31,6 +31,8 @@ pub const LEAD: i64 = 2 * TICKS as i64;
 const MAX_SENDERS: usize = 16;
 /// Times without capture of a side for which sequence numbers are still to tell what is missing.
 const MAX_UNCAPTURED: usize = 256;
+/// Stretches in which packets are missing that are told one by one; further losses lengthen the last one.
+const MAX_MISSING: usize = 1 << 16;
 /// Senders that were forgotten and are listed one by one; the rest is counted together.
 const MAX_HEARD: usize = 240;
 
@@ -161,8 +163,7 @@ impl Timeline {
         self.start_ns.get_or_insert(packet.at_ns);
         self.advance(packet.at_ns);
         let at = self.tick(packet.at_ns);
-        let lane = side.of_mut(&mut self.lanes);
-        lane.sender(&packet).push(packet, at);
+        side.of_mut(&mut self.lanes).push(packet, at);
     }
 
     /// The next packet that is settled, in its place. None: nothing more before time goes on.
@@ -342,17 +343,18 @@ const TICKS_PER_MS: i64 = TICKS as i64 / 1000;
 const NS_PER_MS: i64 = 1_000_000;
 
 impl Lane {
-    /// The sender of a packet, made when it is new.
-    fn sender(&mut self, packet: &Arrival) -> &mut Sender {
-        let known = |s: &Sender| s.is(packet.stream, packet.ssrc);
-        if !self.senders.iter().any(known) {
-            if self.senders.len() >= MAX_SENDERS {
-                self.forget();
-            }
-            self.senders.insert(0, Sender::new(packet));
+    /// Hands a packet that arrived at `at` to its sender, which is made when it is new.
+    fn push(&mut self, packet: Arrival, at: i64) {
+        if let Some(known) = self.senders.iter_mut().find(|s| s.is(packet.stream, packet.ssrc)) {
+            known.push(packet, at);
+            return;
         }
-        let index = self.senders.iter().position(known).unwrap_or(0);
-        &mut self.senders[index]
+        if self.senders.len() >= MAX_SENDERS {
+            self.forget();
+        }
+        let mut sender = Sender::new(&packet);
+        sender.push(packet, at);
+        self.senders.push(sender);
     }
 
     /// Makes room: what the sender unheard for longest had not settled is counted as late.
@@ -409,7 +411,13 @@ fn missed(
         known.left = known.left.map(|left| left - told);
     }
     if packets > 0 {
-        missing.push(Missing { side, cause: Cause::NetworkLoss, from: lost.from, to: lost.to, packets });
+        let gap = Missing { side, cause: Cause::NetworkLoss, from: lost.from, to: lost.to, packets };
+        let alike = |m: &&mut Missing| (m.side, m.cause) == (side, Cause::NetworkLoss);
+        let full = missing.len() >= MAX_MISSING;
+        match if full { missing.iter_mut().rev().find(alike) } else { None } {
+            Some(last) => (last.to, last.packets) = (last.to.max(gap.to), last.packets + packets),
+            None => missing.push(gap),
+        }
     }
 }
 

@@ -31,6 +31,8 @@ const SLOW: i64 = SLIP * 2000;
 const EVERY: i64 = TICKS as i64 / 4;
 /// Ticks of drift that are let be: 1 ms.
 const LET_BE: i64 = TICKS as i64 / 1000;
+/// Ticks of the shortest packet that anybody sends: 10 ms.
+const SHORTEST: i64 = TICKS as i64 / 100;
 /// Packets that wait to be settled at most: a sender that sends more than its time allows is settled sooner.
 pub const MAX_HELD: usize = 5000;
 
@@ -83,12 +85,14 @@ pub struct Placed {
 #[derive(Debug)]
 pub struct Sender {
     sequence: Sequence,
+    /// When the packet with the highest number arrived.
+    ahead_at: i64,
     /// Packets that are not settled, by number.
     held: BTreeMap<Number, Held>,
     /// When each of them arrived: the first is settled when the oldest of these is old enough.
     due: VecDeque<i64>,
-    /// One for each rate that it used, the latest first.
-    clocks: Vec<Clock>,
+    /// One for each rate that it used.
+    clocks: BTreeMap<u32, Clock>,
     run: Option<Run>,
     /// The packet settled last: arrival, time-stamp, and behind its speech in time-stamps and on the axis.
     last: Option<Last>,
@@ -176,6 +180,14 @@ struct Last {
     delay: i64,
 }
 
+impl Last {
+    /// Something was heard in a place that is no speech, and says nothing of its clock.
+    fn beside(&mut self, held: &Held, place: i64) {
+        self.at = held.at;
+        self.place_end = self.place_end.max(place);
+    }
+}
+
 /// Time-stamps with the wraps counted in, as ticks.
 #[derive(Debug)]
 struct Clock {
@@ -223,9 +235,10 @@ impl Sender {
     pub fn new(packet: &Arrival) -> Self {
         Self {
             sequence: Sequence::default(),
+            ahead_at: 0,
             held: BTreeMap::new(),
             due: VecDeque::new(),
-            clocks: Vec::new(),
+            clocks: BTreeMap::new(),
             run: None,
             last: None,
             jitter: Jitter::default(),
@@ -277,7 +290,8 @@ impl Sender {
         if !heard.marks.contains(&packet.mark) {
             heard.marks.push(packet.mark);
         }
-        let order = self.sequence.order(packet.sequence);
+        let room = (at - self.ahead_at).max(0) / SHORTEST;
+        let order = self.sequence.order(packet.sequence, room);
         let (number, first, ahead) = match order {
             Order::First(number) => (number, true, true),
             Order::Ahead(number) => (number, false, true),
@@ -296,6 +310,9 @@ impl Sender {
             return;
         }
         heard.counts.reordered += u64::from(!ahead);
+        if ahead {
+            self.ahead_at = at;
+        }
         let rate = packet.clock_rate.max(SLOWEST);
         let stamp = self.clock(rate, packet.timestamp).stamp(packet.timestamp, ahead);
         let held = Held { packet, number, at, stamp, rate };
@@ -308,11 +325,11 @@ impl Sender {
 
     /// The clock of that rate, made from a time-stamp when it is new.
     fn clock(&mut self, rate: u32, timestamp: u32) -> &mut Clock {
-        let known = self.clocks.iter().position(|c| c.rate == rate);
-        let clock = known.map(|i| self.clocks.remove(i)).unwrap_or(Clock { rate, newest: timestamp.into() });
-        self.clocks.truncate(MAX_CLOCKS - 1);
-        self.clocks.insert(0, clock);
-        &mut self.clocks[0]
+        if self.clocks.len() >= MAX_CLOCKS && !self.clocks.contains_key(&rate) {
+            // No codec does that: all begin anew.
+            self.clocks.clear();
+        }
+        self.clocks.entry(rate).or_insert(Clock { rate, newest: timestamp.into() })
     }
 
     /// Packets in memory.
@@ -330,17 +347,24 @@ impl Sender {
     pub fn settle(&mut self, runs: &mut u64) -> Option<Placed> {
         let (number, held) = self.held.pop_first()?;
         self.due.pop_front();
-        let packets = self.sequence.settle(number);
-        self.heard.counts.lost += packets;
+        let mut packets = self.sequence.settle(number);
         if let Some(run) = self.run.as_ref().filter(|run| held.apart(run.rate)) {
             let (place, run) = (held.at, run.name);
-            return Some(Placed { packet: held.packet, place, run, lost: None, broken: true });
+            self.heard.counts.lost += packets;
+            let lost = self.lost(packets, &held, place);
+            self.last.iter_mut().for_each(|last| last.beside(&held, place));
+            return Some(Placed { packet: held.packet, place, run, lost, broken: true });
         }
         let delay = held.delay();
         let mut run = self.run.take();
         let same = run.as_ref().is_some_and(|run| run.rate == held.rate);
         let goes_on = self.last.is_some_and(|l| l.stamp_end == held.stamp) && packets == 0 && same;
         let jumped = run.as_mut().is_some_and(|run| self.jumped(&held, run));
+        if jumped && packets > MAX_DROPOUT.unsigned_abs() {
+            // The sender began anew, after a silence in which it might have sent so many.
+            packets = 0;
+        }
+        self.heard.counts.lost += packets;
         let mut run = match run {
             Some(run) if !jumped => run,
             before => {
@@ -364,23 +388,31 @@ impl Sender {
         }
         let place = held.place(run.offset);
         let end = place + held.length();
-        let lost = self.last.filter(|_| packets > 0).map(|last| Lost {
-            from: last.place_end.min(place),
-            to: place,
-            heard: (last.at.min(held.at), last.at.max(held.at)),
-            packets,
-        });
-        if delay.is_some() || self.last.is_none() {
-            self.last = Some(Last {
-                at: held.at,
-                stamp_end: held.stamp + held.length(),
-                place_end: end,
-                delay: delay.unwrap_or(run.offset),
-            });
+        let lost = self.lost(packets, &held, place);
+        match &mut self.last {
+            Some(last) if delay.is_none() => last.beside(&held, place),
+            last => {
+                *last = Some(Last {
+                    at: held.at,
+                    stamp_end: held.stamp + held.length(),
+                    place_end: end,
+                    delay: delay.unwrap_or(run.offset),
+                });
+            }
         }
         let name = run.name;
         self.run = Some(run);
         Some(Placed { packet: held.packet, place, run: name, lost, broken: !goes_on })
+    }
+
+    /// What is missing before a packet in its place.
+    fn lost(&self, packets: u64, held: &Held, place: i64) -> Option<Lost> {
+        self.last.filter(|_| packets > 0).map(|last| Lost {
+            from: last.place_end.min(place),
+            to: place,
+            heard: (last.at.min(held.at), last.at.max(held.at)),
+            packets,
+        })
     }
 
     /// Whether a packet begins a new run: its time-stamp and its arrival have parted for good.
@@ -429,12 +461,11 @@ impl Sender {
             let Some(delay) = ahead.delay() else { continue };
             // Time-stamps that leap ahead of the time that passed are another run's. Behind a stall the silence between
             // two that arrive together looks alike, but leads to nothing before the offset.
-            let leapt = match offset {
-                Some(offset) => delay < offset - BOUND,
-                None => {
-                    let packets = Some(ahead.number - number).filter(|n| *n <= MAX_DROPOUT).unwrap_or(1) + 1;
-                    ahead.stamp - stamp > packets * length.max(ahead.length()) && delay < least - BOUND
-                }
+            let leapt = if let Some(offset) = offset {
+                delay < offset - BOUND
+            } else {
+                let packets = Some(ahead.number - number).filter(|n| *n <= MAX_DROPOUT).unwrap_or(1) + 1;
+                ahead.stamp - stamp > packets * length.max(ahead.length()) && delay < least - BOUND
             };
             if leapt {
                 break;

@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 
-/// A sequence number further ahead than this is a new beginning, not a loss (RFC 3550's `MAX_DROPOUT`).
+/// A sequence number further ahead than this is a new beginning, not a loss (RFC 3550's `MAX_DROPOUT`), unless so much
+/// time passed.
 pub const MAX_DROPOUT: i64 = 3000;
 /// Older than this behind the highest is a new beginning as well.
 const MAX_MISORDER: i64 = 2000;
@@ -41,8 +42,8 @@ pub struct Sequence {
 }
 
 impl Sequence {
-    /// What `sequence` says of its packet.
-    pub fn order(&mut self, sequence: u16) -> Order {
+    /// What `sequence` says of its packet. `room`: so many may have been sent since the last that was ahead.
+    pub fn order(&mut self, sequence: u16, room: i64) -> Order {
         let Some(highest) = self.highest else {
             return self.begin(0, sequence);
         };
@@ -51,7 +52,7 @@ impl Sequence {
         let step = i64::from(sequence.wrapping_sub(low).cast_signed());
         let number = highest + step;
         match step {
-            1..=MAX_DROPOUT => {
+            1.. if step <= MAX_DROPOUT.max(room) => {
                 self.highest = Some(number);
                 Order::Ahead(number)
             }
@@ -105,24 +106,24 @@ mod tests {
     #[test]
     fn numbers_go_on_over_the_wrap() {
         let mut sequence = Sequence::default();
-        assert_eq!(sequence.order(65_535), Order::First(65_535));
-        assert_eq!(sequence.order(1), Order::Ahead(65_537));
-        assert_eq!(sequence.order(0), Order::Behind(65_536));
+        assert_eq!(sequence.order(65_535, 0), Order::First(65_535));
+        assert_eq!(sequence.order(1, 0), Order::Ahead(65_537));
+        assert_eq!(sequence.order(0, 0), Order::Behind(65_536));
         assert_eq!(sequence.settle(65_535), 0);
         assert_eq!(sequence.settle(65_537), 1);
-        assert_eq!(sequence.order(0), Order::Late);
-        assert_eq!(sequence.order(1), Order::Duplicate);
+        assert_eq!(sequence.order(0, 0), Order::Late);
+        assert_eq!(sequence.order(1, 0), Order::Duplicate);
     }
 
     #[test]
     fn a_leap_begins_anew_and_nothing_is_lost_by_it() {
         let mut sequence = Sequence::default();
-        sequence.order(10);
+        sequence.order(10, 0);
         sequence.settle(10);
-        let Order::First(number) = sequence.order(30_000) else { panic!("no new beginning") };
+        let Order::First(number) = sequence.order(30_000, 0) else { panic!("no new beginning") };
         assert!(number > 65_536);
         assert_eq!(sequence.settle(number), 0);
         // What the old run still brings is a new beginning again, not a loss of all in between.
-        assert!(matches!(sequence.order(11), Order::First(_)));
+        assert!(matches!(sequence.order(11, 0), Order::First(_)));
     }
 }

@@ -32,13 +32,14 @@ impl Track {
         let mut at = place.div_euclid(i64::from(self.rate.ticks()));
         let (last, end, value) = self.last;
         let bridge = at - end;
-        if let Some(first) = samples.first() {
-            if last == run && (1..=BRIDGE).contains(&bridge) {
-                for i in 1..=bridge {
-                    let step = (i64::from(*first) - i64::from(value)) * i / (bridge + 1);
-                    let sample = i16::try_from(i64::from(value) + step).unwrap_or(value);
-                    self.put(end + i - 1, run, &[sample]);
-                }
+        if let Some(first) = samples.first()
+            && last == run
+            && (1..=BRIDGE).contains(&bridge)
+        {
+            for i in 1..=bridge {
+                let step = (i64::from(*first) - i64::from(value)) * i / (bridge + 1);
+                let sample = i16::try_from(i64::from(value) + step).unwrap_or(value);
+                self.put(end + i - 1, run, &[sample]);
             }
         }
         let late = usize::try_from(self.front - at).unwrap_or(0);

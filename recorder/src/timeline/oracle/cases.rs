@@ -236,3 +236,65 @@ fn an_overflow_is_known_however_long_nobody_speaks_behind_it() {
         timeline.missing().iter().filter(|m| m.packets > 0).map(|m| (m.cause, m.packets)).collect();
     assert_eq!(told, [(Cause::TapOverflow, 10)]);
 }
+
+#[test]
+fn an_overflow_of_unknown_extent_is_told_by_sequence_numbers() {
+    let mut timeline = Timeline::default();
+    // Packets 50 to 59 are not captured, packet 80 is lost on its way.
+    for n in (0..50).chain(60..80).chain(81..100) {
+        if n == 60 {
+            let span = (packet(1000, 0, 0, 0).at_ns, packet(1199, 0, 0, 0).at_ns);
+            timeline.uncaptured(Side::Caller, 0, Cause::TapOverflow, span, None);
+        }
+        timeline.push(Side::Caller, packet(n * 20, n as u16, n * 20, 20));
+    }
+    timeline.finish(packet(2000, 0, 0, 0).at_ns);
+    settled(&mut timeline);
+    let told: Vec<_> = timeline.missing().iter().map(|m| (m.cause, m.from / MS, m.packets)).collect();
+    assert_eq!(told, [(Cause::TapOverflow, 980, 10), (Cause::NetworkLoss, 1580, 1)]);
+}
+
+#[test]
+fn what_is_lost_before_comfort_noise_of_another_clock_is_told() {
+    let mut packets: Vec<Arrival> = (0..100).map(|n| packet(n * 20, n as u16, n * 20, 20)).collect();
+    (packets[50].clock_rate, packets[50].brings) = (16_000, Brings::Nothing);
+    packets.remove(49);
+    let (_, counts, missing) = play(packets);
+    assert_eq!((counts.lost, counts.jumps), (1, 0));
+    assert_eq!(missing.iter().map(|m| m.packets).collect::<Vec<_>>(), [1]);
+}
+
+#[test]
+fn an_outage_of_minutes_is_loss_and_no_new_beginning() {
+    // 100 s without a packet, 5000 of them sent.
+    let packets = (0..6000)
+        .filter(|n| !(100..5100).contains(n))
+        .map(|n| packet(n * 20, n as u16, n * 20, 20))
+        .collect();
+    let (out, counts, missing) = play(packets);
+    assert!(out.iter().all(|(n, place)| *place == i64::from(*n) * 20 - 20));
+    assert_eq!((counts.lost, counts.jumps), (5000, 0));
+    let told: Vec<_> = missing.iter().map(|m| (m.from / MS, m.to / MS, m.packets)).collect();
+    assert_eq!(told, [(1980, 101_980, 5000)]);
+}
+
+#[test]
+fn a_sender_that_begins_anew_behind_a_long_silence_lost_nothing() {
+    // 100 s of silence, then other numbers, 5000 ahead, and other time-stamps.
+    let packets = (0..200).map(|n| {
+        let (silence, number, stamp) = if n < 100 { (0, 0, 0) } else { (100_000, 5000, 9_000_000) };
+        packet(n * 20 + silence, (n + number) as u16, n * 20 + stamp, 20)
+    });
+    let (out, counts, missing) = play(packets.collect());
+    assert_eq!((out[100].1, counts.lost, counts.jumps, missing.len()), (101_980, 0, 1, 0));
+}
+
+#[test]
+fn losses_without_end_fill_no_memory() {
+    // Every second packet is lost, 70,000 times.
+    let packets = (0..70_000).map(|n| packet(n * 40, (n * 2) as u16, n * 40, 20)).collect();
+    let (_, counts, missing) = play(packets);
+    assert_eq!((counts.lost, missing.len()), (69_999, 1 << 16));
+    assert_eq!(missing.iter().map(|m| m.packets).sum::<u64>(), 69_999);
+    assert_eq!(missing.last().map(|m| m.to / MS), Some(69_999 * 40 - 20));
+}

@@ -61,12 +61,8 @@ pub struct Carried {
 impl Path {
     /// The least delay of what is sent at `sent`.
     pub fn least(&self, sent: i64) -> i64 {
-        self.base
-            .iter()
-            .rev()
-            .find(|(from, _)| *from <= sent)
-            .or(self.base.first())
-            .map_or(0, |(_, base)| *base)
+        let begun = self.base.partition_point(|(from, _)| *from <= sent);
+        self.base.get(begun.saturating_sub(1)).map_or(0, |(_, base)| *base)
     }
 
     /// Carries packets; what is lost is missing. In the order in which they were sent.
@@ -101,10 +97,9 @@ impl Path {
     fn extra(&self, chance: &mut Chance) -> i64 {
         match self.jitter {
             Jitter::None => 0,
-            Jitter::Exponential(mean) => chance.exponential(mean),
             Jitter::Gamma(mean) => chance.gamma(4, mean),
             Jitter::Spikes(_) if chance.permille(10) => chance.pareto(20 * MS, 250 * MS),
-            Jitter::Spikes(mean) => chance.exponential(mean),
+            Jitter::Exponential(mean) | Jitter::Spikes(mean) => chance.exponential(mean),
         }
     }
 }

@@ -57,6 +57,8 @@ pub struct Habits {
     pub comforts: bool,
     /// DTMF.
     pub events: u64,
+    /// DTMF and comfort noise have a clock of 8 kHz, whatever that of the speech is.
+    pub apart: bool,
     /// Long silences in which the time-stamp goes on.
     pub holds: u64,
     /// Silences in which the time-stamp stands still.
@@ -182,12 +184,14 @@ impl Party {
     }
 
     fn send(&mut self, brings: Brings, from: i64, stamp: u32, sample: i64) {
+        let apart = self.habits.apart && self.rate != 8000 && !matches!(brings, Brings::Speech(_));
+        let (clock_rate, stamp) = if apart { (8000, sample as u32) } else { (self.rate, stamp) };
         self.said.push(Said {
             ssrc: self.ssrc,
             numbering: self.numbering,
             number: self.number,
             timestamp: stamp,
-            clock_rate: self.rate,
+            clock_rate,
             brings,
             from,
             sent: self.now,
