@@ -520,7 +520,7 @@ fn a_damaged_spool_is_read_around_its_damage() {
             let from = 300 + random.below(whole.len() as u64 - 900) as usize;
             hurt[from..from + 500].fill(filler);
             let (packets, damaged) = count(&hurt);
-            assert!(packets < all && packets + 8 > all, "{packets} of {all}");
+            assert!(packets <= all && packets + 8 > all, "{packets} of {all}");
             assert!((300..2000).contains(&damaged), "{damaged}");
             // A tail that was never written.
             hurt.truncate(from + 200);
