@@ -8,6 +8,7 @@ use crate::call::{CallKey, Leg};
 use crate::drop_reason::DropCounters;
 use crate::program::message::{Count, Learning, PayloadTypes};
 use crate::rewrite::Mask;
+use crate::sys::clock::Timeline;
 
 /// Which of a leg's two ports a row is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +43,8 @@ pub struct Row {
     pub tapping: bool,
     /// Whose call it is.
     pub call: CallKey,
+    /// The call's clock: what the tap is told goes by it.
+    pub timeline: Timeline,
     /// Payload types this leg may send.
     pub accepts: PayloadTypes,
     /// Those that are copied to the tap.
@@ -73,7 +76,7 @@ pub struct Row {
 pub struct Gap {
     /// How many.
     pub packets: u64,
-    /// Arrival of the first, wall clock nanoseconds.
+    /// Arrival of the first, nanoseconds of the call's clock.
     pub since_ns: u64,
     /// Arrival of the last.
     pub until_ns: u64,
@@ -327,6 +330,7 @@ pub(crate) mod tests_support {
             rtcp_mux: false,
             tapping: false,
             call: CallKey(1),
+            timeline: Timeline::default(),
             accepts: PayloadTypes::NONE,
             tapped: PayloadTypes::NONE,
             source: Source::UNKNOWN,

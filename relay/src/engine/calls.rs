@@ -8,7 +8,7 @@ use crate::drop_reason::DropCounters;
 use crate::program::message::{CallCounters, Count, LegCounters, PayloadTypes, Refusal, Stream};
 use crate::rewrite::Mask;
 use crate::row::{Pair, Port, Row, Source};
-use crate::sys::clock::Now;
+use crate::sys::clock::{Now, Timeline};
 use crate::table::Slot;
 use crate::tap::{Kind, Record};
 
@@ -52,6 +52,11 @@ pub(super) struct Call {
 }
 
 impl Call {
+    /// The clock that its recording goes by.
+    const fn timeline(&self) -> Timeline {
+        Timeline::starting(self.opened)
+    }
+
     pub(super) fn slots(&self) -> impl Iterator<Item = Slot> {
         self.streams.iter().flatten().flatten().copied()
     }
@@ -146,7 +151,8 @@ impl Engine {
                 }
             }
             let kind = if paused { Kind::Pause } else { Kind::Resume };
-            self.tapping.event(Record { position: 0, call: key, at_ns: now.wall_ns, kind }, Vec::new());
+            let at_ns = call.timeline().at(now);
+            self.tapping.event(Record { position: 0, call: key, at_ns, kind }, Vec::new());
         }
         Ok(())
     }
@@ -168,7 +174,7 @@ impl Engine {
             }
         }
         if call.recorded {
-            let record = Record { position: 0, call: key, at_ns: now.wall_ns, kind: Kind::Close };
+            let record = Record { position: 0, call: key, at_ns: call.timeline().at(now), kind: Kind::Close };
             self.tapping.event(record, label.unwrap_or_default());
         }
         Ok((counters, call.slots().collect()))
@@ -186,7 +192,8 @@ impl Engine {
     pub fn recorder_attached(&mut self, now: Now) {
         self.tapping.reader_attached();
         for call in self.calls.iter().flatten().filter(|c| c.recorded) {
-            let record = Record { position: 0, call: call.key, at_ns: now.wall_ns, kind: Kind::Open };
+            let at_ns = call.timeline().at(now);
+            let record = Record { position: 0, call: call.key, at_ns, kind: Kind::Open };
             self.tapping.event(record, call.label.clone());
             if call.paused {
                 self.tapping.event(Record { kind: Kind::Pause, ..record }, Vec::new());
@@ -251,6 +258,7 @@ impl Engine {
                             rtcp_mux: false,
                             tapping: call.recorded && !call.paused,
                             call: call.key,
+                            timeline: call.timeline(),
                             accepts: PayloadTypes::NONE,
                             tapped: PayloadTypes::NONE,
                             source: Source::UNKNOWN,
@@ -287,7 +295,8 @@ impl Engine {
 
     fn label(&mut self, call: &mut Call, label: Option<Vec<u8>>, now: Now) {
         let Some(label) = label else { return };
-        let record = |kind| Record { position: 0, call: call.key, at_ns: now.wall_ns, kind };
+        let (key, at_ns) = (call.key, call.timeline().at(now));
+        let record = |kind| Record { position: 0, call: key, at_ns, kind };
         call.label.clone_from(&label);
         if call.recorded {
             self.tapping.event(record(Kind::Label), label);

@@ -71,6 +71,10 @@ impl Rig {
     }
 
     fn rtp(&mut self, leg: Leg, payload_type: u8, seconds: u64) -> Option<(Outgoing, Vec<u8>)> {
+        self.rtp_at(leg, payload_type, at(seconds))
+    }
+
+    fn rtp_at(&mut self, leg: Leg, payload_type: u8, now: Now) -> Option<(Outgoing, Vec<u8>)> {
         let mut buffer = [0; 200];
         buffer[..16].copy_from_slice(&[
             0x80,
@@ -90,7 +94,7 @@ impl Rig {
             b'c',
             b'd',
         ]);
-        let out = self.engine.receive(self.slot(leg), phone(leg), &mut buffer, 16, at(seconds))?;
+        let out = self.engine.receive(self.slot(leg), phone(leg), &mut buffer, 16, now)?;
         Some((out, buffer[..out.length].to_vec()))
     }
 
@@ -100,11 +104,15 @@ impl Rig {
     }
 
     fn taps(&mut self) -> Vec<(Kind, Vec<u8>)> {
+        self.records().into_iter().map(|(record, payload)| (record.kind, payload)).collect()
+    }
+
+    fn records(&mut self) -> Vec<(Record, Vec<u8>)> {
         self.engine.batch_done();
         let (mut list, mut payload) = (Vec::new(), Vec::new());
         let ring = &mut self.recorder.rings[0];
-        while let Some(Record { kind, .. }) = ring.next(&mut payload).unwrap() {
-            list.push((kind, payload.clone()));
+        while let Some(record) = ring.next(&mut payload).unwrap() {
+            list.push((record, payload.clone()));
         }
         ring.commit();
         list
@@ -210,6 +218,82 @@ fn what_the_ring_could_not_take_is_told_as_a_gap_and_the_close_is_never_lost() {
     }
     assert_eq!(kinds.iter().filter(|k| **k == Kind::Label).count(), 20);
     assert_eq!(kinds.iter().filter(|k| matches!(k, Kind::Gap { packets: 1, .. })).count(), 1);
+}
+
+#[test]
+fn what_a_broken_ring_held_is_told_events_as_they_were_and_packets_as_gaps() {
+    let mut rig = rig(Some(b"label"), stream());
+    rig.rtp(Leg::Caller, 8, 1).unwrap();
+    assert_eq!(rig.taps().len(), 2);
+    rig.engine.watch(at(2), &mut Vec::new());
+    rig.rtp(Leg::Caller, 8, 3).unwrap();
+    rig.rtp(Leg::Caller, 8, 4).unwrap();
+    rig.rtp(Leg::Callee, 8, 5).unwrap();
+    rig.engine.batch_done();
+    rig.recorder.rings[0].go_mad();
+    rig.engine.watch(at(6), &mut Vec::new());
+    // From here on nothing is taken, and the row tells it itself.
+    rig.rtp(Leg::Caller, 8, 7).unwrap();
+    rig.engine.pause(CALL, true, at(8)).unwrap();
+    rig.engine.recorder_attached(at(9));
+    rig.engine.close(CALL, Some(b"ended".to_vec()), at(10)).unwrap();
+    rig.recorder.rings[0].succeed().unwrap();
+    let mut told = rig.taps();
+    told[..2].sort_by_key(|(kind, _)| matches!(kind, Kind::Gap { leg: Leg::Callee, .. }));
+    let gap = |leg, packets, since| Kind::Gap { leg, stream: 0, packets, since_ns: at(since).wall_ns };
+    let told: Vec<(Kind, &[u8])> = told.iter().map(|(kind, payload)| (*kind, &payload[..])).collect();
+    assert_eq!(
+        told,
+        [
+            (gap(Leg::Caller, 2, 3), &b""[..]),
+            (gap(Leg::Callee, 1, 5), b""),
+            (Kind::Pause, b""),
+            (Kind::Open, b"label"),
+            (Kind::Pause, b""),
+            (gap(Leg::Caller, 1, 7), b""),
+            (Kind::Close, b"ended"),
+        ]
+    );
+    assert_eq!(rig.engine.stats().tap_lost, 4);
+}
+
+#[test]
+fn a_call_that_ends_in_a_ring_that_breaks_is_closed_all_the_same() {
+    let mut rig = rig(Some(b"label"), stream());
+    rig.rtp(Leg::Callee, 8, 1).unwrap();
+    rig.engine.close(CALL, Some(b"ended".to_vec()), at(2)).unwrap();
+    rig.engine.batch_done();
+    rig.recorder.rings[0].go_mad();
+    rig.engine.recorder_attached(at(3));
+    rig.recorder.rings[0].succeed().unwrap();
+    let gap = Kind::Gap { leg: Leg::Callee, stream: 0, packets: 1, since_ns: at(1).wall_ns };
+    assert_eq!(
+        rig.taps(),
+        [(Kind::Open, b"label".to_vec()), (gap, vec![]), (Kind::Close, b"ended".to_vec())]
+    );
+}
+
+#[test]
+fn a_step_of_the_system_clock_does_not_reach_a_call_that_lives_and_reaches_the_next() {
+    let mut rig = rig(Some(b"label"), stream());
+    // The wall clock is set back by an hour.
+    let stepped = |seconds| Now { wall_ns: at(seconds).wall_ns - 3600 * SECOND, ..at(seconds) };
+    rig.engine.pause(CALL, true, stepped(1)).unwrap();
+    rig.engine.pause(CALL, false, stepped(2)).unwrap();
+    rig.rtp_at(Leg::Caller, 8, stepped(3)).unwrap();
+    rig.engine.close(CALL, None, stepped(4)).unwrap();
+    rig.slots.drain(..).for_each(|slot| rig.engine.release(slot));
+    let next = NewCall {
+        call: CallKey(43),
+        label: Some(b"next".to_vec()),
+        max_seconds: 0,
+        streams: vec![new_stream(stream())],
+    };
+    rig.engine.open(next, stepped(5)).unwrap();
+    rig.engine.batch_done();
+    let times: Vec<u64> = rig.records().into_iter().map(|(record, _)| record.at_ns).collect();
+    let kept = (0..5).map(|n| at(n).wall_ns);
+    assert_eq!(times, kept.chain([stepped(5).wall_ns]).collect::<Vec<_>>());
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! The engine's end of the tap: packets, events, and the gaps that are told once there is room again.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
+use crate::call::{CallKey, Leg};
 use crate::row::{Gap, Row};
 use crate::sys::clock::Now;
 use crate::tap::{Kind, Record, Writer};
@@ -27,7 +28,7 @@ impl Tapping {
     #[inline]
     pub(super) fn packet(&mut self, row: &mut Row, bytes: &[u8], now: Now) {
         let kind = Kind::Packet { leg: row.leg, stream: row.stream };
-        let record = Record { position: 0, call: row.call, at_ns: now.wall_ns, kind };
+        let record = Record { position: 0, call: row.call, at_ns: row.timeline.at(now), kind };
         let open = self.waiting.is_empty() && (row.gap.is_none() || self.end_gap(row, bytes.len()));
         if !open || self.writer.packet(&record, bytes).is_err() {
             self.missed(row, now);
@@ -68,9 +69,10 @@ impl Tapping {
     fn missed(&mut self, row: &mut Row, now: Now) {
         self.lost += 1;
         row.tap_lost += 1;
-        let gap = row.gap.get_or_insert(Gap { packets: 0, since_ns: now.wall_ns, until_ns: now.wall_ns });
+        let at_ns = row.timeline.at(now);
+        let gap = row.gap.get_or_insert(Gap { packets: 0, since_ns: at_ns, until_ns: at_ns });
         gap.packets += 1;
-        gap.until_ns = now.wall_ns;
+        gap.until_ns = at_ns;
     }
 
     /// Writes what waits, then shows everything to the recorder.
@@ -85,8 +87,50 @@ impl Tapping {
         self.writer.flush();
     }
 
+    /// A new reader attached. Where the last one broke the ring, what was dropped is told once more: events as they
+    /// were, packets as gaps. What the last reader had taken in its last second may be among it.
     pub(super) fn reader_attached(&mut self) {
-        self.writer.reader_attached();
+        let mut dropped = Vec::new();
+        self.writer.reader_attached(|record, payload| match record.kind {
+            Kind::Packet { .. } => dropped.push((*record, Vec::new())),
+            _ => dropped.push((*record, payload.to_vec())),
+        });
+        // They came before what waits.
+        let waiting = std::mem::take(&mut self.waiting);
+        let mut gaps = HashMap::new();
+        for (record, payload) in dropped {
+            match record.kind {
+                Kind::Packet { leg, stream } => {
+                    self.lost += 1;
+                    let first = Gap { packets: 0, since_ns: record.at_ns, until_ns: 0 };
+                    let gap = gaps.entry((record.call, leg, stream)).or_insert(first);
+                    (gap.packets, gap.until_ns) = (gap.packets + 1, record.at_ns);
+                }
+                kind => {
+                    if kind == Kind::Close {
+                        let of_call =
+                            gaps.extract_if(|(call, ..), _: &mut Gap| *call == record.call).collect();
+                        self.dropped_gaps(of_call);
+                    }
+                    self.event(record, payload);
+                }
+            }
+        }
+        self.dropped_gaps(gaps.into_iter().collect());
+        waiting.into_iter().for_each(|(record, payload)| self.event(record, payload));
+    }
+
+    fn dropped_gaps(&mut self, gaps: Vec<((CallKey, Leg, u8), Gap)>) {
+        for ((call, leg, stream), Gap { packets, since_ns, until_ns }) in gaps {
+            let kind = Kind::Gap { leg, stream, packets, since_ns };
+            self.event(Record { position: 0, call, at_ns: until_ns, kind }, Vec::new());
+        }
+    }
+
+    /// Takes note of how far the reader is, once a second: what it committed is not dropped with a ring that it
+    /// breaks later.
+    pub(super) fn look(&mut self) {
+        self.writer.look();
     }
 
     pub(super) fn records(&self) -> u64 {

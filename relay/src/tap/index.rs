@@ -63,6 +63,11 @@ impl Producer {
         self.head
     }
 
+    /// What was written and, as far as is known, not consumed: from and to.
+    pub(super) const fn unconsumed(&self) -> (u64, u64) {
+        (self.tail, self.head)
+    }
+
     /// Free bytes; asks the consumer's index only when the cached one shows less than `wanted`.
     #[inline]
     pub(super) fn room(&mut self, shared: &Indices, wanted: u64) -> Result<u64, Poisoned> {

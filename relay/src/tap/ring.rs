@@ -126,14 +126,28 @@ impl Writer {
     }
 
     /// A new reader attached: a ring that its predecessor broke is emptied and trusted again. (The new reader's own
-    /// attempt may have failed on it; its next one will not.)
-    pub fn reader_attached(&mut self) {
+    /// attempt may have failed on it; its next one will not.) Gives `dropped` each record that was not consumed for
+    /// certain, with its payload, in order.
+    pub fn reader_attached(&mut self, mut dropped: impl FnMut(&Record, &[u8])) {
         if self.poisoned || !self.producer.trusted(self.memory.indices()) {
             self.flush();
-            let dropped = self.producer.reset(self.memory.indices());
-            tracing::error!("a recorder left the tap ring broken: {dropped} bytes of records were dropped");
+            let (mut position, head) = self.producer.unconsumed();
+            let mut payload = Vec::new();
+            // The last reader may have written to the records as well: what is none ends this.
+            while let Ok(Some((record, length))) = step(&self.memory, position, head - position, &mut payload)
+            {
+                record.iter().for_each(|r| dropped(r, &payload));
+                position += length;
+            }
+            let bytes = self.producer.reset(self.memory.indices());
+            tracing::error!("a recorder left the tap ring broken: {bytes} bytes of records were dropped");
             self.poisoned = false;
         }
+    }
+
+    /// Asks how far the reader is.
+    pub fn look(&mut self) {
+        self.has_room(u64::MAX);
     }
 
     /// Records written since the ring was made.
@@ -179,38 +193,14 @@ impl Reader {
         payload.clear();
         loop {
             let available = self.consumer.available(self.memory.indices())?;
-            if available == 0 {
+            let Some((record, length)) = step(&self.memory, self.consumer.position(), available, payload)?
+            else {
                 return Ok(None);
+            };
+            self.consumer.advance(length);
+            if record.is_some() {
+                return Ok(record);
             }
-            let position = self.consumer.position();
-            let offset = usize::try_from(position).map_err(|_| Poisoned)? & (self.memory.capacity() - 1);
-            let lap = self.memory.capacity() - offset;
-            let readable = usize::try_from(available).map_err(|_| Poisoned)?.min(lap);
-            if readable < ALIGN || !offset.is_multiple_of(ALIGN) {
-                return Err(Poisoned);
-            }
-            let mut header = [0; HEADER];
-            let head = header.get_mut(..readable.min(HEADER)).ok_or(Poisoned)?;
-            self.memory.read(offset, head);
-            let [a, b, c, d, kind, ..] = header;
-            if kind == 0 {
-                // A filler reaches exactly to the end of the lap.
-                let length = u32::from_ne_bytes([a, b, c, d]) as usize;
-                if length != lap || readable != lap {
-                    return Err(Poisoned);
-                }
-                self.consumer.advance(length as u64);
-                continue;
-            }
-            let (record, bytes) = Record::parse(position, &header).ok_or(Poisoned)?;
-            let length = (HEADER + bytes).next_multiple_of(ALIGN);
-            if length > readable {
-                return Err(Poisoned);
-            }
-            payload.resize(bytes, 0);
-            self.memory.read(offset + HEADER, payload);
-            self.consumer.advance(length as u64);
-            return Ok(Some(record));
         }
     }
 
@@ -244,11 +234,64 @@ impl Reader {
         self.consumer.may_sleep(self.memory.indices())
     }
 
+    /// Leaves the ring as a reader does that has gone mad.
+    #[cfg(all(test, not(loom_model)))]
+    pub(crate) fn go_mad(&self) {
+        self.memory.indices().attack(None, Some(u64::MAX));
+    }
+
+    /// Goes on as this reader's successor would.
+    #[cfg(all(test, not(loom_model)))]
+    pub(crate) fn succeed(&mut self) -> Result<(), Poisoned> {
+        self.consumer = Consumer::resume(self.memory.indices(), self.memory.capacity() as u64)?;
+        Ok(())
+    }
+
     /// Awake again.
     pub(super) fn woke(&self) {
         Consumer::woke(self.memory.indices());
         let _ = rustix::io::read(&self.bell, &mut [0_u8; 8]);
     }
+}
+
+/// What lies at `position`, `available` bytes being there: a record, whose payload is copied, or a filler; and its
+/// length. None: nothing is there.
+fn step(
+    memory: &Memory,
+    position: u64,
+    available: u64,
+    payload: &mut Vec<u8>,
+) -> Result<Option<(Option<Record>, u64)>, Poisoned> {
+    if available == 0 {
+        return Ok(None);
+    }
+    let offset = usize::try_from(position).map_err(|_| Poisoned)? & (memory.capacity() - 1);
+    let lap = memory.capacity() - offset;
+    let readable = usize::try_from(available).map_err(|_| Poisoned)?.min(lap);
+    if readable < ALIGN || !offset.is_multiple_of(ALIGN) {
+        return Err(Poisoned);
+    }
+    let mut header = [0; HEADER];
+    let head = header.get_mut(..readable.min(HEADER)).ok_or(Poisoned)?;
+    memory.read(offset, head);
+    let [a, b, c, d, kind, ..] = header;
+    if kind == 0 {
+        // A filler reaches exactly to the end of the lap.
+        let length = u32::from_ne_bytes([a, b, c, d]) as usize;
+        return if length == lap && readable == lap {
+            Ok(Some((None, length as u64)))
+        } else {
+            Err(Poisoned)
+        };
+    }
+    let (record, bytes) = Record::parse(position, &header).ok_or(Poisoned)?;
+    let length = (HEADER + bytes).next_multiple_of(ALIGN);
+    if length > readable {
+        return Err(Poisoned);
+    }
+    payload.resize(bytes, 0);
+    memory.read(offset + HEADER, payload);
+    Ok(Some((Some(record), length as u64)))
 }
 
 #[cfg(test)]

@@ -137,19 +137,45 @@ fn a_full_ring_refuses_packets_first_and_keeps_room_for_events() {
 #[test]
 fn a_reader_that_writes_an_impossible_index_stops_the_tap_until_the_next_reader() {
     for tail in [u64::MAX, 1 << 40] {
-        let (mut writer, reader, handles) = pair();
-        writer.packet(&packet(1), &[0; 64]).unwrap();
+        let (mut writer, mut reader, handles) = pair();
+        writer.packet(&packet(1), &[1; 64]).unwrap();
+        writer.flush();
+        assert!(reader.next(&mut Vec::new()).unwrap().is_some());
+        reader.commit();
+        writer.look();
+        writer.packet(&packet(5), &[5; 64]).unwrap();
         writer.flush();
         writer.memory.indices().attack(None, Some(tail));
-        while writer.packet(&packet(2), &vec![0; 60_000]).is_ok() {}
+        let mut fitted = 0;
+        while writer.packet(&packet(2), &vec![2; 60_000]).is_ok() {
+            fitted += 1;
+        }
         assert!(writer.event(&packet(3), &[]).is_err());
         drop(reader);
-        writer.reader_attached();
+        let mut dropped = Vec::new();
+        writer.reader_attached(|record, payload| dropped.push((record.call.0, payload.len(), payload[0])));
+        assert_eq!(dropped.remove(0), (5, 64, 5), "what was committed is not among it");
+        assert_eq!(dropped, vec![(2, 60_000, 2); fitted]);
         let mut reader = Reader::open(copy(&handles), 0).unwrap();
         writer.packet(&packet(4), &[0; 64]).unwrap();
         writer.flush();
         assert_eq!(reader.next(&mut Vec::new()).unwrap().map(|r| r.call), Some(CallKey(4)));
+        writer.reader_attached(|_, _| panic!("a sound ring keeps its records"));
     }
+}
+
+#[test]
+fn records_that_the_last_reader_overwrote_are_given_up_without_harm() {
+    let (mut writer, _reader, _handles) = pair();
+    for n in 0..50 {
+        writer.packet(&packet(n), &[1; 64]).unwrap();
+    }
+    writer.flush();
+    writer.memory.write(104 * 20, &[0xFF; 300]);
+    writer.memory.indices().attack(None, Some(u64::MAX));
+    let mut dropped = Vec::new();
+    writer.reader_attached(|record, _| dropped.push(record.call.0));
+    assert_eq!(dropped, (0..20).collect::<Vec<_>>());
 }
 
 #[test]
