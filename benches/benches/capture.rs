@@ -222,7 +222,8 @@ fn run(bench: &Bench, load: Load) -> Result<Figures> {
     let kernel = process::kernel_threads();
     let (played, usage) = play(bench, &mut relay, &mut recorder)?;
     let kernel = process::kernel_threads().saturating_sub(kernel);
-    let mut figures = Figures { load, empty, open, kernel, ..Figures::new(played, usage) };
+    let spooled = spools::bytes(state.path())?;
+    let mut figures = Figures { load, empty, open, kernel, spooled, ..Figures::new(played, usage) };
     if let Some(seconds) = bench.options.archive {
         relay.close();
         let began = Instant::now();
