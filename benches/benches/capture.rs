@@ -5,7 +5,8 @@
 //! The bench is the relay ([`relay::Relay`]): it opens the calls and writes the packets of both sides into a tap ring
 //! of the relay's own size, a batch each millisecond, on another core. Wall time on a shared machine says little: the
 //! firm figure is the CPU time that a packet took, which the recorder's threads are asked for one by one. That the
-//! packets were captured is not the recorder's word: they are counted in the spools afterwards.
+//! packets were captured is not the recorder's word: they are counted in the spools afterwards. What the parties say
+//! is made by espeak-ng and sox, as for the tests.
 
 #![forbid(unsafe_code)]
 #![allow(
@@ -222,7 +223,8 @@ fn run(bench: &Bench, load: Load) -> Result<Figures> {
     let kernel = process::kernel_threads();
     let (played, usage) = play(bench, &mut relay, &mut recorder)?;
     let kernel = process::kernel_threads().saturating_sub(kernel);
-    let mut figures = Figures { load, empty, open, kernel, ..Figures::new(played, usage) };
+    let spooled = spools::bytes(state.path())?;
+    let mut figures = Figures { load, empty, open, kernel, spooled, ..Figures::new(played, usage) };
     if let Some(seconds) = bench.options.archive {
         relay.close();
         let began = Instant::now();

@@ -28,6 +28,8 @@ pub struct Figures {
     pub kernel: Duration,
     /// Its counters at last.
     pub counters: Counters,
+    /// Bytes of all spools.
+    pub spooled: u64,
     /// What is in the spools.
     pub found: Option<Found>,
     /// How long the archives took, and what they needed.
@@ -45,6 +47,7 @@ impl Figures {
             open: Memory::default(),
             kernel: Duration::ZERO,
             counters: Counters::default(),
+            spooled: 0,
             found: None,
             archives: None,
         }
@@ -81,7 +84,7 @@ impl Figures {
     }
 
     fn megabytes_a_second(&self) -> f64 {
-        self.found.map_or(0, |found| found.bytes) as f64 / 1e6 / self.lasted().as_secs_f64()
+        self.spooled as f64 / 1e6 / self.lasted().as_secs_f64()
     }
 
     /// Prints the head of the table.
@@ -135,7 +138,7 @@ impl Figures {
                 found.packets,
                 found.told_lost,
                 found.unexplained,
-                found.bytes as f64 / 1e6
+                self.spooled as f64 / 1e6
             );
         }
         println!(
@@ -194,7 +197,7 @@ impl Figures {
                 "archiving": self.archives.as_ref().map(|(_, usage)| usage.memory.private),
             },
             "resident_kib": self.usage.memory.resident, "proportional_kib": self.usage.memory.proportional,
-            "spool_bytes": self.found.map(|found| found.bytes),
+            "spool_bytes": self.spooled,
             "archives": self.archives.as_ref().map(|(took, usage)| json!({
                 "made": self.counters.value("archives_total"),
                 "failed": self.counters.value("archive_failures_total"),

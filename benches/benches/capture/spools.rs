@@ -1,9 +1,9 @@
-//! What is in the spools, read by the recorder's own reader: packets, and how long no packet of a side was missing.
+//! What is in the spools, read by the recorder's own reader: packets, and holes that nothing explains.
 
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::BufReader;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use recorder::spool::{EXTENSION, EventKind, Item, Reader};
@@ -18,19 +18,24 @@ pub struct Found {
     pub told_lost: u64,
     /// Places where a side's sequence numbers do not go on and no gap event says why.
     pub unexplained: u64,
-    /// Bytes of all spools.
-    pub bytes: u64,
+}
+
+/// The spools of a state directory.
+fn files(state: &Path) -> Result<Vec<PathBuf>> {
+    let files = std::fs::read_dir(state.join("spool"))?.flatten().map(|file| file.path());
+    Ok(files.filter(|path| path.extension().is_some_and(|extension| extension == EXTENSION)).collect())
+}
+
+/// Bytes of all spools.
+pub fn bytes(state: &Path) -> Result<u64> {
+    files(state)?.iter().try_fold(0, |sum, path| Ok(sum + path.metadata()?.len()))
 }
 
 /// Reads every spool of the state directory; they must be those of `ids`.
 pub fn count(state: &Path, ids: &[Uuid]) -> Result<Found> {
     let mut found = Found::default();
     let mut names = HashSet::new();
-    for file in std::fs::read_dir(state.join("spool"))?.flatten() {
-        let path = file.path();
-        if path.extension().is_none_or(|extension| extension != EXTENSION) {
-            continue;
-        }
+    for path in files(state)? {
         let name = path.file_stem().and_then(|name| name.to_str()?.parse::<Uuid>().ok());
         names.insert(name.with_context(|| format!("{} has no id", path.display()))?);
         read(&path, &mut found).with_context(|| path.display().to_string())?;
@@ -61,6 +66,5 @@ fn read(path: &Path, found: &mut Found) -> Result<()> {
             }
         }
     }
-    found.bytes += reader.offset();
     Ok(())
 }
