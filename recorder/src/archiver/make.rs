@@ -142,9 +142,10 @@ pub fn describe(recording: Uuid, encoded: Encoded, settings: &Settings) -> Manif
         started_at: rendered.started_ns.and_then(utc),
         // What the recorder saw itself is truer than a label that was never brought up to date.
         ended_at: label.ended_at.filter(|_| !own_reason).or_else(|| utc(rendered.ended_ns)),
-        ended: match rendered.complete {
-            true => rendered.closed.or(label.ended).unwrap_or_else(|| "closed".into()),
-            false => "interrupted".into(),
+        ended: if rendered.complete {
+            rendered.closed.or(label.ended).unwrap_or_else(|| "closed".into())
+        } else {
+            "interrupted".into()
         },
         call: label.call,
         trip: label.trip,

@@ -50,7 +50,7 @@ pub fn scrub<R: Read, W: Write>(
                 let (label, note, continues) = (None, None, None);
                 spool::write_event(
                     &mut out,
-                    &Event { origin, position, at_ns, kind, label, note, continues },
+                    &Event { origin, position, at_ns, kind, label, continues, note },
                 );
             }
         }

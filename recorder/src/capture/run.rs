@@ -29,7 +29,7 @@ pub struct Pace {
 impl Default for Pace {
     fn default() -> Self {
         let ms = Duration::from_millis;
-        Self { batch: ms(50), retry: ms(200), sync: ms(1000), give_up: ms(5000), stretch: ms(600_000) }
+        Self { batch: ms(200), retry: ms(200), sync: ms(1000), give_up: ms(5000), stretch: ms(600_000) }
     }
 }
 
@@ -49,7 +49,7 @@ pub struct Context {
 }
 
 /// Bytes of records after which a batch is written though the rings hold more.
-const BATCH: usize = 1 << 20;
+const BATCH: usize = 8 << 20;
 
 /// Captures until told to stop.
 pub async fn run<T: Tap, D: Disk>(mut tap: T, mut disk: D, mut calls: Calls, context: Context) {
