@@ -101,6 +101,9 @@ impl Calls {
                 (spool.cut > 0).then(|| format!("{} bytes of an unfinished write were cut", spool.cut));
             call.event(spool.last_ns, EventKind::Continued, None, note);
             calls.dirty.push(key);
+            // How much of it is encoded already is for the archiver to see.
+            call.grown_ns = spool.last_ns;
+            calls.grown.push(id);
             calls.live.insert(key, call);
         }
         calls

@@ -11,7 +11,7 @@ use super::relay_end::{PACKET_MS, Relay};
 use super::scene::{Dice, Recorder, archived, archives, held, metric, spool_path, state, tidy, until};
 
 /// Refused from the moment it is asked for until the alarm can be read: the metrics are written once a second.
-const SOON: Duration = Duration::from_millis(2000);
+const SOON: Duration = Duration::from_secs(2);
 
 /// Four calls whose packets fill a ring within two seconds.
 fn busy(state: &Path) -> Relay {
@@ -162,7 +162,7 @@ fn a_file_system_that_turned_read_only_is_repaired_and_gone_on_with() {
     assert!(repaired.is_ok(), "{repaired:?}");
     let _mount = Mount::again(&image, &spools, "remount-ro").unwrap();
     let recorder = Recorder::start(state.path());
-    let n = relay.speak_until("there is room", n, |r| r.missing_none());
+    let n = relay.speak_until("there is room", n, super::relay_end::Relay::missing_none);
     relay.close(n);
     // The recorder that knew of the disk is gone.
     agrees(state.path(), &relay, &[Cause::Disk, Cause::TapOverflow]);
@@ -192,7 +192,9 @@ fn a_disk_that_fails_to_keep_what_was_written_raises_the_alarm_and_capture_goes_
     // The kernel still has in memory what the disk did not take.
     for call in &relay.calls {
         let (folder, manifest) = archived(state.path(), call.id);
-        assert_eq!((held(&folder), manifest.gaps), (call.taken.clone(), vec![]));
+        // It may let go of it, though: then the manifest says so.
+        let whole = held(&folder) == call.taken && manifest.gaps.is_empty();
+        assert!(whole || manifest.gaps.iter().any(|g| g.cause == Cause::Damage), "{:?}", manifest.gaps);
     }
     assert!(metric(state.path(), "alarms_total") >= Some(1));
     tidy(state.path(), relay.calls.len());
