@@ -158,12 +158,17 @@ impl Call {
         }
         tally.lost = self.holes(side).iter().map(|h| h.packets).sum();
         tally.sources = sources.len() as u64;
-        let mut epochs: HashMap<u32, u32> = HashMap::new();
+        // Comfort noise and events of another clock than the speech they stand in are of no account.
+        let mut runs: HashMap<u32, (u32, u32)> = HashMap::new();
         let mut seen: Vec<usize> = seen.into_iter().collect();
         seen.sort_unstable();
         for said in seen.into_iter().map(|i| &said[i]) {
-            let before = epochs.insert(said.ssrc, said.epoch);
-            tally.jumps += u64::from(before.is_some_and(|b| b != said.epoch));
+            let run = (said.epoch, said.clock_rate);
+            let before = *runs.entry(said.ssrc).or_insert(run);
+            if said.speech() > 0 || before.1 == run.1 {
+                tally.jumps += u64::from(before != run);
+                runs.insert(said.ssrc, run);
+            }
         }
         tally
     }

@@ -34,7 +34,7 @@ fn heavy(seed: u64) -> Call {
     let parties = anybody(&mut chance, 90 * SECOND);
     let paths = [(); 2].map(|()| Path {
         base: vec![(0, chance.within(20, 300) * MS)],
-        jitter: Jitter::Gamma(chance.within(20, 50) * MS),
+        jitter: Jitter::Gamma(chance.within(15, 35) * MS),
         loss: Loss { fails: 20, heals: 200, good: 5, bad: 800 },
         twice: 30,
         overtaken: 20,
