@@ -13,7 +13,7 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use crossbeam::channel::unbounded;
+use crossbeam::channel::{Sender, unbounded};
 use relay::call::{CallKey, Leg};
 use relay::tap::{Kind, Record, TapError};
 use uuid::Uuid;
@@ -23,6 +23,8 @@ use crate::label::Label;
 use crate::metrics::Metrics;
 use crate::random::Random;
 use crate::spool::{Event, EventKind, Item, Reader, Side};
+
+mod faults;
 
 /// What the relay holds: its rings, whole, and how far they were committed.
 #[derive(Default)]
@@ -198,6 +200,10 @@ impl Disk for MoodyDisk {
 
     fn close(&mut self, spool: SpoolId) -> Option<std::path::PathBuf> {
         self.files.close(spool)
+    }
+
+    fn leave(&mut self, spool: SpoolId, length: u64) -> Option<std::path::PathBuf> {
+        self.files.leave(spool, length)
     }
 }
 
@@ -421,6 +427,10 @@ impl Disk for FullDisk {
     fn close(&mut self, spool: SpoolId) -> Option<std::path::PathBuf> {
         self.files.close(spool)
     }
+
+    fn leave(&mut self, spool: SpoolId, length: u64) -> Option<std::path::PathBuf> {
+        self.files.leave(spool, length)
+    }
 }
 
 /// A disk on which the spool that was made first cannot be written any more.
@@ -453,6 +463,10 @@ impl Disk for BadSector {
 
     fn close(&mut self, spool: SpoolId) -> Option<std::path::PathBuf> {
         self.files.close(spool)
+    }
+
+    fn leave(&mut self, spool: SpoolId, length: u64) -> Option<std::path::PathBuf> {
+        self.files.leave(spool, length)
     }
 }
 
