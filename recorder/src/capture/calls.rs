@@ -220,7 +220,7 @@ impl Calls {
             call.learn(label.clone());
         }
         call.event(record.at_ns, EventKind::Open, label, note);
-        call.stalls.extend(self.stall.iter().filter(|s| record.at_ns < s.until_ns).cloned().map(|s| {
+        call.stalls.extend(self.stall.iter().filter(|s| record.at_ns < s.until_ns).map(|s| {
             let since_ns = s.since_ns.max(record.at_ns);
             Rc::new(Stall { since_ns, until_ns: s.until_ns, why: s.why.clone() })
         }));
@@ -389,7 +389,10 @@ impl Call {
 
     /// Tells the times in which the disk refused that end before `at_ns`, or all of them.
     fn tell_stalls(&mut self, at_ns: u64, all: bool) {
-        while let Some(stall) = self.stalls.pop_front_if(|s| all || s.until_ns <= at_ns) {
+        while let Some(stall) = self.stalls.pop_front() {
+            if !all && stall.until_ns > at_ns {
+                return self.stalls.push_front(stall);
+            }
             let (kind, until_ns) =
                 (EventKind::Stalled { since_ns: stall.since_ns }, stall.until_ns.min(at_ns));
             if stall.since_ns < until_ns {

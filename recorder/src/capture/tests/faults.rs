@@ -17,8 +17,8 @@ fn salvaged(bytes: &[u8]) -> (Vec<u64>, u64) {
     (found, damaged)
 }
 
-/// A spool of 40 packets, and where in the file each of them lies.
-fn a_spool(seed: u64) -> (Vec<u8>, Vec<(u64, std::ops::Range<usize>)>) {
+/// A spool of so many packets, and where in the file each of them lies.
+fn a_spool(seed: u64, packets: u64) -> (Vec<u8>, Vec<(u64, std::ops::Range<usize>)>) {
     let mut random = Random(seed);
     let mut bytes = BytesMut::new();
     let origin = spool::Origin { epoch: 0x1122_3344_5566_7788, ring: 0, call: 9 };
@@ -34,7 +34,7 @@ fn a_spool(seed: u64) -> (Vec<u8>, Vec<(u64, std::ops::Range<usize>)>) {
     spool::header(&mut bytes);
     spool::write_event(&mut bytes, &event(0, EventKind::Open));
     let mut places = Vec::new();
-    for position in 1..=40 {
+    for position in 1..=packets {
         let from = bytes.len();
         // What a party may send: a packet that looks like a block of a spool, and noise.
         let mut rtp = BytesMut::new();
@@ -53,7 +53,7 @@ fn a_spool(seed: u64) -> (Vec<u8>, Vec<(u64, std::ops::Range<usize>)>) {
         );
         places.push((position, from..bytes.len()));
     }
-    spool::write_event(&mut bytes, &event(41, EventKind::Close));
+    spool::write_event(&mut bytes, &event(packets + 1, EventKind::Close));
     (bytes.to_vec(), places)
 }
 
@@ -61,7 +61,7 @@ fn a_spool(seed: u64) -> (Vec<u8>, Vec<(u64, std::ops::Range<usize>)>) {
 fn damage_costs_what_it_touched_and_nothing_else() {
     for seed in 1..=600 {
         let mut random = Random(seed * 31);
-        let (whole, places) = a_spool(seed);
+        let (whole, places) = a_spool(seed, 40);
         let first = places[0].1.start;
         let from = first + random.below((whole.len() - first - 1) as u64) as usize;
         let to = (from + 1 + random.below(700) as usize).min(whole.len());
@@ -80,7 +80,7 @@ fn damage_costs_what_it_touched_and_nothing_else() {
 
 #[test]
 fn after_a_power_cut_everything_before_it_is_there_whatever_lies_behind_it() {
-    let (whole, places) = a_spool(7);
+    let (whole, places) = a_spool(7, 7);
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(format!("{}.pcapng", Uuid::now_v7()));
     for cut in 1..whole.len() {
@@ -392,7 +392,7 @@ fn the_end_of_a_call_that_is_told_twice_makes_no_second_spool() {
 #[test]
 fn a_spool_of_which_only_packets_are_left_is_archived_and_one_that_cannot_be_read_stops_nobody() {
     let folder = tempfile::tempdir().unwrap();
-    let (whole, places) = a_spool(3);
+    let (whole, places) = a_spool(3, 40);
     let path = folder.path().join(format!("{}.pcapng", Uuid::now_v7()));
     let mut bytes = whole;
     bytes[..places[0].1.start].fill(0);
