@@ -61,7 +61,7 @@ pub fn recover(folder: &Path) -> io::Result<Vec<Recovered>> {
             }
             // One bad file must not keep the other calls from being captured.
             Err(error) => {
-                tracing::error!(spool = %path.display(), "cannot be read, is left as it is: {error}")
+                tracing::error!(spool = %path.display(), "cannot be read, is left as it is: {error}");
             }
         }
     }
