@@ -8,8 +8,17 @@
 //!   position, `epb_dropcount` what the tap lost before it;
 //! - each [`Event`] as a systemd Journal Export Block with fields `BAUTA_…`.
 //!
+//! Packets are as they arrived but for digits that a party dials (RFC 4733): of a telephone event the code reads 255
+//! and the volume 0; what may carry events in another form (`red`, RFC 2198) is blanked as a whole. No digit is ever on
+//! the disk; end bit and duration are, so that the span can be found.
+//!
+//! Records stand in the order of the tap, and so in the order of time. A `stalled` event stands where its time ends:
+//! behind what waited in the tap while the disk refused, and behind the gaps that came of it. A spool that cannot be
+//! written any more ends where it is, without a close event; its call goes on in another one, whose open event names
+//! it (`BAUTA_CONTINUES`).
+//!
 //! Little endian on every host. Capture writes it, the archiver and [`crate::verify`] read it. After a
-//! crash the file is good up to its last whole block ([`Reader::offset`]); the rest is cut.
+//! crash the file is good up to its last whole block ([`Reader::sound`]); the rest is cut.
 
 mod block;
 mod chain;

@@ -2,7 +2,8 @@
 //!
 //! Pure: records in, bytes to append out. Owned by the capture thread.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::rc::Rc;
 
 use bytes::BytesMut;
 use relay::call::{CallKey, Leg};
@@ -58,6 +59,29 @@ pub struct Calls {
     grown: Vec<SpoolId>,
     /// A packet that is changed before it is written.
     masked: Vec<u8>,
+    /// The last time that the disk refused, for calls that began in it.
+    stall: Option<Rc<Stall>>,
+    /// The last calls that were closed: the end of one that lay in a broken ring may be told twice.
+    past: VecDeque<Key>,
+}
+
+/// Closed calls that are remembered.
+const PAST: usize = 1024;
+
+/// A time in which the disk refused.
+#[derive(Debug)]
+struct Stall {
+    since_ns: u64,
+    until_ns: u64,
+    why: String,
+}
+
+/// What holds after a record.
+#[derive(Debug, Clone, Copy, Default)]
+struct Point {
+    position: u64,
+    at_ns: u64,
+    paused: bool,
 }
 
 /// One of them.
@@ -67,8 +91,15 @@ struct Call {
     /// The recording's id, as far as it was known when the spool was opened.
     name: Uuid,
     origin: Origin,
-    /// Position of the last record in the spool.
-    last: u64,
+    /// After the last record taken.
+    last: Point,
+    /// After what the last batch brings into the spool.
+    sent: Point,
+    /// After what was in the spool before the last batch.
+    kept: Point,
+    /// Times in which the disk refused, to be told when the call's records reach their ends: what waited in the
+    /// ring meanwhile comes before, so that a spool's times do not leap ahead of its packets.
+    stalls: VecDeque<Rc<Stall>>,
     /// Length of the spool, with what is on its way to it.
     length: u64,
     pending: BytesMut,
@@ -94,7 +125,8 @@ impl Calls {
                 calls.finished.insert(key, (spool.origin.ring, spool.last));
                 continue;
             }
-            let mut call = Call::new(id, spool.name, spool.origin, spool.last);
+            let last = Point { position: spool.last, at_ns: spool.last_ns, paused: spool.paused };
+            let mut call = Call::new(id, spool.name, spool.origin, last);
             call.length = spool.length;
             (call.dropped, call.label, call.types) = (spool.dropped, spool.label.clone(), spool.types);
             let note =
@@ -126,8 +158,9 @@ impl Calls {
         if self.finished.get(&key).is_some_and(|f| seen(*f)) {
             return;
         }
-        let known = self.live.get(&key).map(|c| (c.origin.ring, c.last));
-        if known.is_some_and(seen) {
+        let known = self.live.get(&key).map(|c| (c.origin.ring, c.last.position));
+        let told_twice = known.is_none() && record.kind == Kind::Close && self.past.contains(&key);
+        if known.is_some_and(seen) || told_twice {
             return;
         }
         if known.is_none() {
@@ -146,6 +179,7 @@ impl Calls {
             }
             self.dirty.push(key);
         }
+        call.tell_stalls(record.at_ns, record.kind == Kind::Close);
         match record.kind {
             // Told again to a new recorder; the label may be newer than ours.
             Kind::Open if known.is_some() => {
@@ -178,13 +212,18 @@ impl Calls {
             None => tracing::info!(recording = %name, call = %record.call, "a call begins"),
             Some(note) => tracing::warn!(recording = %name, call = %record.call, "no label: {note}"),
         }
-        let mut call = Call::new(self.next_id(), name, origin, record.position);
+        let first = Point { position: record.position, at_ns: record.at_ns, paused: false };
+        let mut call = Call::new(self.next_id(), name, origin, first);
         call.pending = self.spare.pop().unwrap_or_default();
         spool::header(&mut call.pending);
         if let Some(label) = &label {
             call.learn(label.clone());
         }
         call.event(record.at_ns, EventKind::Open, label, note);
+        call.stalls.extend(self.stall.iter().filter(|s| record.at_ns < s.until_ns).map(|s| {
+            let since_ns = s.since_ns.max(record.at_ns);
+            Rc::new(Stall { since_ns, until_ns: s.until_ns, why: s.why.clone() })
+        }));
         self.dirty.push(key);
         self.live.insert(key, call);
     }
@@ -195,6 +234,7 @@ impl Calls {
             if Some(key.0) != but && !self.closing.contains(key) {
                 tracing::warn!(recording = %call.name, "the relay's process ended in mid-call");
                 metrics::add(&counters.relay_lost, 1);
+                call.tell_stalls(at_ns, true);
                 call.event(at_ns, EventKind::Close, None, Some(RELAY_LOST.to_owned()));
                 self.dirty.push(*key);
                 self.closing.push(*key);
@@ -202,41 +242,62 @@ impl Calls {
         }
     }
 
-    /// The disk refused from `since_ns` to `at_ns`: every call that goes on says so, with the reason.
-    pub fn stalled(&mut self, since_ns: u64, at_ns: u64, why: &str) {
+    /// The disk refused from `since_ns` to `until_ns`: every call that lived meanwhile says so, with the reason.
+    pub fn stalled(&mut self, since_ns: u64, until_ns: u64, why: &str) {
+        let stall = Rc::new(Stall { since_ns, until_ns, why: why.to_owned() });
         for (key, call) in &mut self.live {
             if !self.closing.contains(key) {
-                call.event(at_ns, EventKind::Stalled { since_ns }, None, Some(why.to_owned()));
+                call.stalls.push_back(stall.clone());
+            }
+        }
+        self.stall = Some(stall);
+    }
+
+    /// Writes a note into the spool of every call that goes on.
+    pub fn note(&mut self, note: &str) {
+        for (key, call) in &mut self.live {
+            if !self.closing.contains(key) {
+                call.event(call.last.at_ns, EventKind::Label, None, Some(note.to_owned()));
                 self.dirty.push(*key);
             }
         }
     }
 
-    /// A spool cannot be written any more, though others can: its call goes on in another one, with the bytes that
-    /// were refused. Gives these, or gives them back when this was tried a moment ago.
-    pub fn go_on_elsewhere(&mut self, refused: Append, at_ns: u64, why: &str) -> Result<Append, Append> {
+    /// The spool `old` cannot be written any more, though others can: its call goes on in another one, with the bytes
+    /// that were refused. Gives these, or gives them back when this was tried a moment ago.
+    pub fn go_on_elsewhere(
+        &mut self,
+        refused: Append,
+        old: Uuid,
+        now_ns: u64,
+        why: &str,
+    ) -> Result<Append, Append> {
         const AGAIN_NS: u64 = 1_000_000_000;
         let id = SpoolId(self.spools);
         let found = self.live.values_mut().find(|c| c.spool == refused.spool);
-        let Some(call) = found.filter(|c| at_ns.saturating_sub(c.moved_ns) >= AGAIN_NS) else {
+        let Some(call) = found.filter(|c| now_ns.saturating_sub(c.moved_ns) >= AGAIN_NS) else {
             return Err(refused);
         };
         self.spools += 1;
-        let note = format!("goes on from recording {}: {why}", call.name);
-        let event = Event {
-            origin: call.origin,
-            position: call.last,
-            at_ns,
-            kind: EventKind::Open,
-            label: call.label.clone(),
-            continues: Some(call.name),
-            note: Some(note),
-        };
         let mut bytes = BytesMut::new();
-        spool::header(&mut bytes);
-        spool::write_event(&mut bytes, &event);
+        // With nothing in the old one, what was refused begins as every spool does.
+        if refused.offset > 0 {
+            let Point { position, at_ns, paused } = call.kept;
+            let note = Some(format!("goes on from recording {old}: {why}"));
+            let (origin, label, continues) = (call.origin, call.label.clone(), Some(old));
+            let open = Event { origin, position, at_ns, kind: EventKind::Open, label, continues, note };
+            spool::header(&mut bytes);
+            spool::write_event(&mut bytes, &open);
+            if paused {
+                let kind = EventKind::Pause;
+                spool::write_event(
+                    &mut bytes,
+                    &Event { kind, label: None, continues: None, note: None, ..open },
+                );
+            }
+        }
         bytes.extend_from_slice(&refused.bytes);
-        (call.spool, call.name, call.moved_ns) = (id, Uuid::now_v7(), at_ns);
+        (call.spool, call.name, call.moved_ns) = (id, Uuid::now_v7(), now_ns);
         call.length = bytes.len() as u64;
         Ok(Append { spool: id, name: call.name, offset: 0, bytes })
     }
@@ -257,6 +318,7 @@ impl Calls {
             let Some(call) = self.live.get_mut(&key).filter(|c| !c.pending.is_empty()) else { continue };
             let (bytes, offset) = (std::mem::take(&mut call.pending), call.length);
             call.length += bytes.len() as u64;
+            (call.kept, call.sent) = (call.sent, call.last);
             batch.push(Append { spool: call.spool, name: call.name, offset, bytes });
         }
     }
@@ -266,7 +328,11 @@ impl Calls {
         let mut closed = Vec::new();
         for key in self.closing.drain(..) {
             if let Some(call) = self.live.remove(&key) {
-                self.finished.insert(key, (call.origin.ring, call.last));
+                self.finished.insert(key, (call.origin.ring, call.last.position));
+                if self.past.len() == PAST {
+                    self.past.pop_front();
+                }
+                self.past.push_back(key);
                 closed.push(call.spool);
             }
         }
@@ -289,12 +355,15 @@ impl Calls {
 }
 
 impl Call {
-    fn new(spool: SpoolId, name: Uuid, origin: Origin, last: u64) -> Self {
+    fn new(spool: SpoolId, name: Uuid, origin: Origin, last: Point) -> Self {
         Self {
             spool,
             name,
             origin,
             last,
+            sent: last,
+            kept: last,
+            stalls: VecDeque::new(),
             length: 0,
             pending: BytesMut::new(),
             dropped: [0; 2],
@@ -311,9 +380,25 @@ impl Call {
     }
 
     fn event(&mut self, at_ns: u64, kind: EventKind, label: Option<Label>, note: Option<String>) {
-        let event =
-            Event { origin: self.origin, position: self.last, at_ns, kind, label, continues: None, note };
+        let (origin, position) = (self.origin, self.last.position);
+        // The system's clock may have been set back: a spool's times do not go back with it.
+        let at_ns = at_ns.max(self.last.at_ns);
+        let event = Event { origin, position, at_ns, kind, label, continues: None, note };
         spool::write_event(&mut self.pending, &event);
+    }
+
+    /// Tells the times in which the disk refused that end before `at_ns`, or all of them.
+    fn tell_stalls(&mut self, at_ns: u64, all: bool) {
+        while let Some(stall) = self.stalls.pop_front() {
+            if !all && stall.until_ns > at_ns {
+                return self.stalls.push_front(stall);
+            }
+            let (kind, until_ns) =
+                (EventKind::Stalled { since_ns: stall.since_ns }, stall.until_ns.min(at_ns));
+            if stall.since_ns < until_ns {
+                self.event(until_ns, kind, None, Some(stall.why.clone()));
+            }
+        }
     }
 
     /// Appends a record as if it were of `kind`.
@@ -325,7 +410,7 @@ impl Call {
         masked: &mut Vec<u8>,
         counters: &Metrics,
     ) {
-        self.last = record.position;
+        (self.last.position, self.last.at_ns) = (record.position, record.at_ns);
         let (label, note) = match kind {
             Kind::Label | Kind::Close if !payload.is_empty() => match Label::from_bytes(payload) {
                 Ok(label) => (Some(label), None),
@@ -362,8 +447,14 @@ impl Call {
                 EventKind::Gap { side, stream, packets, since_ns }
             }
             Kind::Open | Kind::Label => EventKind::Label,
-            Kind::Pause => EventKind::Pause,
-            Kind::Resume => EventKind::Resume,
+            Kind::Pause => {
+                self.last.paused = true;
+                EventKind::Pause
+            }
+            Kind::Resume => {
+                self.last.paused = false;
+                EventKind::Resume
+            }
             Kind::Close => EventKind::Close,
         };
         self.event(record.at_ns, kind, label, note);

@@ -36,6 +36,10 @@ pub trait Disk {
 
     /// No more will be appended: closes the file and gives its path.
     fn close(&mut self, spool: SpoolId) -> Option<PathBuf>;
+
+    /// As [`Self::close`], for a file that cannot be written behind its first `length` bytes: what of it is behind
+    /// them lies elsewhere, and goes. None when nothing is left.
+    fn leave(&mut self, spool: SpoolId, length: u64) -> Option<PathBuf>;
 }
 
 /// Spools in a folder.
@@ -165,5 +169,19 @@ impl Disk for SpoolFiles {
 
     fn close(&mut self, spool: SpoolId) -> Option<PathBuf> {
         self.open.remove(&spool).map(|(path, _)| path)
+    }
+
+    fn leave(&mut self, spool: SpoolId, length: u64) -> Option<PathBuf> {
+        let path = self.close(spool)?;
+        if length == 0 {
+            // What cannot be removed is removed, or set aside, by the next start.
+            let _ = std::fs::remove_file(&path);
+            return None;
+        }
+        let cut = OpenOptions::new().write(true).open(&path).and_then(|file| file.set_len(length));
+        if let Err(error) = cut {
+            tracing::warn!(spool = %path.display(), "the end that was refused stays in it: {error}");
+        }
+        Some(path)
     }
 }

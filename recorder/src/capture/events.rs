@@ -9,6 +9,8 @@ use crate::label::Codec;
 const NO_EVENT: u8 = 0xFF;
 /// Everything of an event's second byte but its end bit: the volume.
 const VOLUME: u8 = 0x7F;
+/// Bytes of RTP's fixed header (RFC 3550, section 5.1).
+const FIXED: usize = 12;
 /// Bytes of one event.
 const EVENT: usize = 4;
 /// The first payload type that means nothing without a label (RFC 3551, section 6).
@@ -46,13 +48,19 @@ impl Types {
         if !(event || redundant || unknown) {
             return false;
         }
-        let Some(payload) = payload(rtp) else { return false };
+        let padding =
+            rtp.first().filter(|b| **b & 0x20 != 0).and_then(|_| rtp.last()).map_or(0, |n| usize::from(*n));
+        let Some(payload) = payload(rtp) else {
+            // An event may lie anywhere behind a header that cannot be stepped over.
+            rtp.get_mut(FIXED..).unwrap_or_default().fill(NO_EVENT);
+            return true;
+        };
         if redundant {
             payload.fill(0);
             return true;
         }
         // What no label knows and has the shape of an event is taken for one: rather too much is taken out.
-        if !event && payload.len() != EVENT {
+        if !event && ![payload.len(), payload.len().saturating_sub(padding)].contains(&EVENT) {
             return false;
         }
         for event in payload.chunks_mut(EVENT) {
@@ -70,7 +78,7 @@ impl Types {
 /// reaches beyond it has none.
 fn payload(rtp: &mut [u8]) -> Option<&mut [u8]> {
     let first = *rtp.first()?;
-    let mut start = 12 + 4 * usize::from(first & 0x0F);
+    let mut start = FIXED + 4 * usize::from(first & 0x0F);
     if first & 0x10 != 0 {
         let length = rtp.get(start + 2..start + 4)?;
         start += 4 + 4 * usize::from(u16::from_be_bytes(*length.first_chunk()?));
@@ -125,5 +133,20 @@ mod tests {
             cut.truncate(length);
             types.mask(&mut cut);
         }
+    }
+
+    #[test]
+    fn neither_a_lying_header_nor_padding_hides_a_digit() {
+        let mut types = Types::default();
+        types.learn(&[codec(101, "telephone-event")]);
+        let mut lying = packet(101, &[5, 10, 3, 0x20]);
+        lying[19] = 9;
+        assert!(types.mask(&mut lying));
+        assert!(lying[12..].iter().all(|b| *b == NO_EVENT), "{lying:?}");
+        // No label knows 100; four bytes of padding follow.
+        let mut padded = packet(100, &[5, 10, 3, 0x20, 0, 0, 0, 4]);
+        padded[0] |= 0x20;
+        assert!(types.mask(&mut padded));
+        assert!(padded[24] == NO_EVENT && padded.last() == Some(&4));
     }
 }

@@ -1,14 +1,16 @@
 //! The capture thread's loop: attach, drain, write, commit, sync, sleep.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam::channel::Sender;
 use relay::tap::TapError;
+use uuid::Uuid;
 
-use super::{Append, Broken, Calls, Disk, Link, Ring, SpoolId, Syncer, Tap, Work};
+use super::{Append, Broken, Calls, Disk, Link, Ring, Syncer, Tap, Work};
 use crate::metrics::{self, Metrics};
 
 /// How capture takes its time.
@@ -149,7 +151,7 @@ struct State<'a, D> {
     /// Since when the disk refuses, and why.
     stall: Option<(u64, String)>,
     /// Spools that are gone on with in others.
-    left: Vec<SpoolId>,
+    left: Vec<PathBuf>,
 }
 
 impl<D: Disk> State<'_, D> {
@@ -193,7 +195,10 @@ impl<D: Disk> State<'_, D> {
     /// Writes all that was taken, however long the disk refuses; then closes what ended. False: told to
     /// stop before it was written.
     async fn write(&mut self) -> bool {
-        let Context { counters, pace, .. } = self.context;
+        let Context { counters, pace, syncer, .. } = self.context;
+        if let Some(why) = syncer.as_ref().and_then(Syncer::trouble) {
+            self.calls.note(&format!("what was captured just before may not have reached the disk: {why}"));
+        }
         self.calls.batch(&mut self.batch);
         self.unsynced |= !self.batch.is_empty();
         let mut done = Vec::new();
@@ -215,14 +220,11 @@ impl<D: Disk> State<'_, D> {
                 }
             }
         }
-        let mut closed: Vec<SpoolId> = self.left.drain(..).collect();
-        closed.extend(self.calls.written());
-        for spool in closed {
-            if let Some(path) = self.disk.close(spool) {
-                metrics::add(&counters.waiting, 1);
-                // Fails only when the archiver is gone; the next start finds the spool.
-                let _ = self.context.work.send(Work::Closed(path));
-            }
+        let closed = self.calls.written().into_iter().filter_map(|spool| self.disk.close(spool));
+        for path in self.left.drain(..).chain(closed) {
+            metrics::add(&counters.waiting, 1);
+            // Fails only when the archiver is gone; the next start finds the spool.
+            let _ = self.context.work.send(Work::Closed(path));
         }
         for spool in self.calls.grown() {
             if let Some(path) = self.disk.path(spool) {
@@ -230,7 +232,7 @@ impl<D: Disk> State<'_, D> {
             }
         }
         metrics::set(&counters.calls, self.calls.count() as u64);
-        if self.unsynced
+        if (self.unsynced || counters.sync_alarm.load(Relaxed) > 0)
             && self.synced.elapsed() >= pace.sync
             && self.context.syncer.as_ref().is_none_or(Syncer::sync)
         {
@@ -267,15 +269,20 @@ impl<D: Disk> State<'_, D> {
         if whole || self.disk.probe().is_err() {
             return false;
         }
-        let (at_ns, why) = (now_ns(), error.to_string());
+        let (now_ns, why) = (now_ns(), error.to_string());
         let mut moved = false;
         for append in std::mem::take(&mut self.batch) {
-            let old = append.spool;
-            let append = self.calls.go_on_elsewhere(append, at_ns, &why).inspect(|_| {
+            let (old, length) = (append.spool, append.offset);
+            let named = |path: PathBuf| Uuid::parse_str(path.file_stem()?.to_str()?).ok();
+            let append = match self.disk.path(old).and_then(named) {
+                Some(name) => self.calls.go_on_elsewhere(append, name, now_ns, &why),
+                None => Err(append),
+            };
+            let append = append.inspect(|_| {
                 tracing::error!("ALARM: a spool cannot be written: {why}; its call goes on in another one");
                 metrics::add(&self.context.counters.alarms, 1);
                 metrics::add(&self.context.counters.moved, 1);
-                self.left.push(old);
+                self.left.extend(self.disk.leave(old, length));
                 moved = true;
             });
             self.batch.push(append.unwrap_or_else(|append| append));

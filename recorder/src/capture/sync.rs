@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::thread::JoinHandle;
 
-use crossbeam::channel::{Sender, bounded};
+use crossbeam::channel::{Receiver, Sender, bounded, unbounded};
 
 use crate::metrics::{self, Metrics};
 
@@ -16,6 +16,7 @@ use crate::metrics::{self, Metrics};
 #[derive(Debug)]
 pub struct Syncer {
     wanted: Option<Sender<()>>,
+    trouble: Receiver<String>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -24,6 +25,7 @@ impl Syncer {
     pub fn start(folder: &Path, counters: Arc<Metrics>) -> io::Result<Self> {
         let folder = File::open(folder)?;
         let (wanted, requests) = bounded(1);
+        let (tell, trouble) = unbounded();
         let thread = std::thread::Builder::new().name("sync".into()).spawn(move || {
             for () in requests {
                 let result = rustix::fs::syncfs(&folder);
@@ -34,13 +36,20 @@ impl Syncer {
                         tracing::error!(
                             "ALARM: the spool does not reach the disk: {error}; trying again every second"
                         );
+                        // Fails only when capture is gone.
+                        let _ = tell.send(error.to_string());
                     }
                     Ok(()) if before == 1 => tracing::warn!("the spool reaches the disk again"),
                     _ => {}
                 }
             }
         })?;
-        Ok(Self { wanted: Some(wanted), thread: Some(thread) })
+        Ok(Self { wanted: Some(wanted), trouble, thread: Some(thread) })
+    }
+
+    /// Why syncs began to fail, told once each time that they do.
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble.try_recv().ok()
     }
 
     /// Asks for a sync; does not wait. False when the one before has not begun yet.

@@ -41,7 +41,7 @@ pub struct Event {
 pub enum EventKind {
     /// The first event of every spool.
     Open,
-    /// A new label.
+    /// A new label, or a note of the recorder's.
     Label,
     /// The tap is paused.
     Pause,

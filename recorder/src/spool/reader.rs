@@ -1,9 +1,13 @@
 //! Reads a spool block by block, in bounded memory; steps over what is no whole, sound block to the next one.
+//!
+//! A party chooses the bytes of its packets, so they may look like blocks. Behind damage a block is taken only when
+//! it is what this spool can hold there: at a higher position, and an event of its very origin, whose epoch no
+//! party knows.
 
 use std::io::{self, Read};
 
 use super::block::{FIRST_PORT, Packet, WRAPPING, code};
-use super::{Event, Side};
+use super::{Event, Origin, Side};
 
 /// Largest block that a spool holds: a label of 64 KiB, escaped.
 const MAX_BLOCK: usize = 1 << 20;
@@ -48,6 +52,9 @@ pub struct Reader<R> {
     /// Behind the last sound block.
     sound: u64,
     blocks: u64,
+    /// Origin of the last event, and position of the last record.
+    origin: Option<Origin>,
+    last: Option<u64>,
     /// Length of the block that was given out last.
     given: usize,
     ended: bool,
@@ -56,7 +63,18 @@ pub struct Reader<R> {
 impl<R: Read> Reader<R> {
     /// Reads from `input`; buffers it.
     pub const fn new(input: R) -> Self {
-        Self { input, data: Vec::new(), start: 0, offset: 0, sound: 0, blocks: 0, given: 0, ended: false }
+        Self {
+            input,
+            data: Vec::new(),
+            start: 0,
+            offset: 0,
+            sound: 0,
+            blocks: 0,
+            origin: None,
+            last: None,
+            given: 0,
+            ended: false,
+        }
     }
 
     /// Where the last sound block ends that was found so far: what is behind it at the end is an unfinished write.
@@ -101,9 +119,15 @@ impl<R: Read> Reader<R> {
         let Some((kind, length)) = length else { return Ok(None) };
         let body = self.data.get(self.start + 8..self.start + length - 4).unwrap_or_default();
         let item = if kind == code::PACKET {
-            packet(body).map(|(packet, rtp)| Item::Packet(packet, rtp))
+            packet(body).map(|(packet, rtp)| {
+                self.last = Some(packet.position);
+                Item::Packet(packet, rtp)
+            })
         } else {
-            event(body).map(|event| Item::Event(Box::new(event)))
+            event(body).map(|event| {
+                (self.origin, self.last) = (Some(event.origin), Some(event.position));
+                Item::Event(Box::new(event))
+            })
         };
         // `block` has parsed it before.
         item.map(Some).ok_or(ReadError::Broken(self.offset))
@@ -130,8 +154,14 @@ impl<R: Read> Reader<R> {
             && match kind {
                 code::SECTION => self.offset == 0 && field(body, 0) == Some(code::BYTE_ORDER),
                 code::INTERFACE => (1..=2).contains(&self.blocks),
-                code::PACKET => packet(body).is_some(),
-                code::JOURNAL => event(body).is_some(),
+                code::PACKET => packet(body).is_some_and(|(p, _)| {
+                    self.sound == self.offset || self.last.is_none_or(|last| p.position > last)
+                }),
+                code::JOURNAL => event(body).is_some_and(|e| {
+                    self.sound == self.offset
+                        || (self.origin.is_none_or(|origin| e.origin == origin)
+                            && self.last.is_none_or(|last| e.position >= last))
+                }),
                 // Other tools may have added blocks, behind what every spool begins with.
                 _ => self.blocks > 2 && self.sound == self.offset,
             };
