@@ -476,6 +476,11 @@ impl Sender {
         least
     }
 
+    /// Whether enough arrives behind a packet to tell a slow clock from jitter: at the end of a call it does not.
+    fn sees_far(&self, held: &Held) -> bool {
+        self.held.last_key_value().is_some_and(|(_, last)| last.at - held.at > LOOK * 4 / 5)
+    }
+
     /// Moves the offset of a run towards the least delay ahead.
     fn follow(&self, run: &mut Run, held: &Held, goes_on: bool) {
         if held.at - run.looked >= EVERY {
@@ -488,7 +493,7 @@ impl Sender {
             run.offset += off.min((silence / SLOW * SLIP).max(0));
         } else if off < -LET_BE {
             run.offset -= SLIP;
-        } else if off > LET_BE && held.at - run.moved >= SLOW {
+        } else if off > LET_BE && held.at - run.moved >= SLOW && self.sees_far(held) {
             run.offset += SLIP;
             run.moved = held.at;
         }
