@@ -181,6 +181,10 @@ fn a_disk_that_fails_to_keep_what_was_written_raises_the_alarm_and_capture_goes_
     let n = relay.speak_until("it is spooled", 0, |r| spool_path(state.path(), r.calls[3].id).exists());
     // What the file system says of its files is on the disk by then, and can be written again: only their bytes cannot.
     let n = speak_for(&mut relay, n, 2500);
+    let taken = |relay: &Relay| relay.calls.iter().map(|c| c.taken.len()).collect::<Vec<_>>();
+    let before = taken(&relay);
+    // Written and synced by then.
+    let n = speak_for(&mut relay, n, 3000);
     let ballast = Ballast::fill(&below);
     let n = relay.speak_until("the alarm", n, |_| metric(state.path(), "sync_alarm") == Some(1));
     let n = speak_for(&mut relay, n, dice.within(0, 1500));
@@ -188,13 +192,23 @@ fn a_disk_that_fails_to_keep_what_was_written_raises_the_alarm_and_capture_goes_
     assert!(relay.missing_none());
     drop(ballast);
     let n = relay.speak_until("the alarm ends", n, |_| metric(state.path(), "sync_alarm") == Some(0));
+    let after = taken(&relay);
+    let n = speak_for(&mut relay, n, 500);
     relay.close(n);
-    // The kernel still has in memory what the disk did not take.
-    for call in &relay.calls {
+    for ((call, before), after) in relay.calls.iter().zip(before).zip(after) {
         let (folder, manifest) = archived(state.path(), call.id);
-        // It may let go of it, though: then the manifest says so.
-        let whole = held(&folder) == call.taken && manifest.gaps.is_empty();
-        assert!(whole || manifest.gaps.iter().any(|g| g.cause == Cause::Damage), "{:?}", manifest.gaps);
+        let held = held(&folder);
+        // What was written while the disk failed, the kernel may keep or drop: it is there, or told to be damaged.
+        assert_eq!(held[..before], call.taken[..before]);
+        assert!(held.ends_with(&call.taken[after..]));
+        let mut rest = held.iter().copied().peekable();
+        let lost: Vec<_> = call.taken.iter().filter(|t| rest.next_if_eq(t).is_none()).collect();
+        assert_eq!(rest.next(), None, "nothing is there that was not taken");
+        assert!(manifest.gaps.iter().all(|g| g.cause == Cause::Damage), "{:?}", manifest.gaps);
+        for side in Side::BOTH {
+            let told: u64 = manifest.gaps.iter().filter(|g| g.side == side).map(|g| g.packets).sum();
+            assert_eq!(told, lost.iter().filter(|l| l.0 == side).count() as u64, "{:?}", manifest.gaps);
+        }
     }
     assert!(metric(state.path(), "alarms_total") >= Some(1));
     tidy(state.path(), relay.calls.len());
