@@ -36,6 +36,8 @@ pub fn archive(
         return Ok(None);
     }
     let labelled = encoded.rendered.label.as_ref().map(|l| l.recording);
+    // One that goes on from another recording bears the name that the next one would call it by.
+    let labelled = labelled.filter(|_| encoded.rendered.continues.is_none());
     let id = labelled.or(named).unwrap_or_else(Uuid::now_v7);
     let scrubbed = encoded.scrubbed;
     let mut manifest = describe(id, encoded, settings);

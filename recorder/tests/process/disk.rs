@@ -134,6 +134,9 @@ fn a_spool_that_may_not_be_written_alone_is_gone_on_with_in_another() {
         assert_eq!(next.len(), usize::from(call.id == relay.calls[2].id));
         packets.extend(next.iter().flat_map(|(folder, _)| held(folder)));
         assert_eq!(packets, call.taken);
+        assert_eq!(manifest.continues, None);
+        let clash = next.iter().find(|(_, m)| m.notes.iter().any(|n| n.contains("archived already")));
+        assert!(clash.is_none(), "{clash:?}");
         assert!(manifest.gaps.is_empty() && next.iter().all(|(_, m)| m.gaps.is_empty()));
     }
     recorder.stop();
