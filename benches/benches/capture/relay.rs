@@ -122,7 +122,8 @@ impl Relay {
     pub fn attached(&mut self, patience: Duration) -> Result<()> {
         let attached = self.attached.recv_timeout(patience);
         if attached.context("the recorder did not attach")? {
-            self.writer.reader_attached();
+            // Nothing is in the ring yet that a broken predecessor could have cost.
+            self.writer.reader_attached(|_, _| {});
             return Ok(());
         }
         bail!("the recorder went away");

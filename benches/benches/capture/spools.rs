@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -16,7 +15,7 @@ pub struct Found {
     pub packets: u64,
     /// Packets that gap events say are missing.
     pub told_lost: u64,
-    /// Places where a side's sequence numbers do not go on and no gap event says why.
+    /// Places where a side's sequence numbers do not go on and no gap event says why, or that cannot be read.
     pub unexplained: u64,
 }
 
@@ -45,7 +44,7 @@ pub fn count(state: &Path, ids: &[Uuid]) -> Result<Found> {
 }
 
 fn read(path: &Path, found: &mut Found) -> Result<()> {
-    let mut reader = Reader::new(BufReader::with_capacity(1 << 20, File::open(path)?));
+    let mut reader = Reader::new(File::open(path)?);
     let mut expected = [0_u16; 2];
     while let Some(item) = reader.item()? {
         match item {
@@ -57,6 +56,7 @@ fn read(path: &Path, found: &mut Found) -> Result<()> {
                 found.unexplained += u64::from(number != *expected);
                 *expected = number.wrapping_add(1);
             }
+            Item::Damaged { .. } => found.unexplained += 1,
             Item::Event(event) => {
                 if let EventKind::Gap { side, packets, .. } = event.kind {
                     found.told_lost += packets;
