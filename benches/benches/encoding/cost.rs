@@ -134,7 +134,7 @@ impl Spool {
         let mut position = 0;
         let event = |position, at_ns, kind| {
             let origin = Origin { epoch: 1, ring: 0, call: 1 };
-            Event { origin, position, at_ns, kind, label: Some(label.clone()), note: None }
+            Event { origin, position, at_ns, kind, label: Some(label.clone()), continues: None, note: None }
         };
         spool::write_event(&mut bytes, &event(0, START, EventKind::Open));
         let mut at_ns = START;
