@@ -118,7 +118,7 @@ fn media(
         ("type", line.kind.clone().into()),
         ("protocol", line.protocol.clone().into()),
     ]);
-    let codec = line.sends(leg).next().map(|codec| codec.name.clone());
+    let codec = line.speaks(leg).map(|codec| codec.name.clone());
     let media = match codec {
         Some(name) => media.with("codec", name),
         None => media,

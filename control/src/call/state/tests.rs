@@ -77,7 +77,7 @@ fn offer_and_answer_make_a_stream() {
             && answer.contains("m=audio 30000 RTP/AVP 8 101\r\n")
     );
     assert_eq!(remotes(&call)[1], Some("192.0.2.20:5000 192.0.2.20:5001".into()));
-    assert_eq!(call.streams()[0].legs[0].tapped, PayloadTypes::NONE.with(8));
+    assert_eq!(call.streams()[0].legs[0].tapped, PayloadTypes::NONE.with(8).with(101));
     assert!(call.answered_at.is_some() && !call.held());
 }
 
