@@ -1,5 +1,6 @@
 //! Spools made by hand, archived, and checked.
 
+mod changes;
 mod dtmf;
 mod packed;
 mod stretches;
