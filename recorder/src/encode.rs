@@ -42,7 +42,7 @@ pub struct Quality {
 
 impl Quality {
     /// Bits per second of a side of this rate: twice as many above 8 kHz. Speech of 16 kHz needs that for the score
-    /// that 8 kHz has with one part, and there Opus leaves little to hear of it at 24 and 48 kHz.
+    /// that 8 kHz has with one part; what 24 and 48 kHz add to a voice needs next to none.
     pub const fn bitrate(&self, rate: Rate) -> u32 {
         match rate {
             Rate::Narrow => self.bitrate,

@@ -29,7 +29,7 @@ const fn silk(complexity: u8, kbits: u32) -> Way {
     Way { name: "SILK", signal: Signal::Voice, alone: false, complexity, kbits }
 }
 
-const NARROW: [Way; 22] = [
+const NARROW: [Way; 24] = [
     silk(0, 12),
     silk(0, 16),
     silk(0, 24),
@@ -40,8 +40,8 @@ const NARROW: [Way; 22] = [
     silk(5, 24),
     silk(10, 16),
     silk(10, 24),
-    Way { name: "CELT", signal: Signal::Music, alone: false, complexity: 0, kbits: 32 },
-    Way { name: "CELT", signal: Signal::Music, alone: false, complexity: 5, kbits: 32 },
+    Way { name: "CELT", signal: Signal::Music, alone: false, complexity: 0, kbits: 40 },
+    Way { name: "CELT", signal: Signal::Music, alone: false, complexity: 5, kbits: 40 },
     celt(0, 12),
     celt(0, 16),
     celt(0, 20),
@@ -49,11 +49,14 @@ const NARROW: [Way; 22] = [
     celt(0, 28),
     celt(0, 32),
     celt(0, 40),
-    celt(2, 32),
-    celt(5, 32),
-    celt(10, 32),
+    celt(0, 48),
+    celt(1, 40),
+    celt(2, 40),
+    celt(5, 40),
+    celt(10, 40),
 ];
-const WIDE: [Way; 5] = [silk(0, 32), celt(0, 32), celt(0, 48), celt(0, 64), celt(5, 64)];
+const WIDE: [Way; 7] =
+    [silk(0, 32), silk(5, 32), celt(0, 40), celt(0, 64), celt(0, 80), celt(0, 96), celt(5, 80)];
 
 /// Prints both tables.
 pub fn measure(rounds: usize) -> Result<()> {

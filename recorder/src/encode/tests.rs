@@ -9,7 +9,7 @@ use std::process::Command;
 use super::*;
 use crate::rate::FRAME;
 
-const QUALITY: Quality = Quality { bitrate: 32_000, complexity: 0, silence_dbfs: Some(-60) };
+const QUALITY: Quality = Quality { bitrate: 40_000, complexity: 0, silence_dbfs: Some(-60) };
 
 /// Speech-like, `n` in samples at `rate`: a voiced sound whose pitch and loudness move.
 fn voice(n: usize, rate: Rate, pitch: f64) -> i16 {
@@ -202,7 +202,7 @@ fn sound_lags_by_the_same_time_at_every_rate() {
 
 #[test]
 fn every_quality_that_may_be_set_is_of_the_coder_whose_packets_stand_alone() {
-    for (bitrate, complexity) in [(12_000, 0), (12_000, 10), (16_000, 5), (32_000, 0), (128_000, 10)] {
+    for (bitrate, complexity) in [(12_000, 0), (12_000, 10), (16_000, 5), (40_000, 0), (128_000, 10)] {
         for rate in Rate::ALL {
             let side = sound(0.5, rate, |n| voice(n, rate, 120.0));
             let mut voices = Voices::new([rate; 2], Quality { bitrate, complexity, ..QUALITY }).unwrap();

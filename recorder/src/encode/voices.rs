@@ -21,9 +21,10 @@ pub enum Sound<'a> {
     /// Samples of the side's own [`Rate`], [`Rate::frame`] of them.
     Samples(&'a [i16]),
     /// A party's own Opus packet of 20 ms, taken as it is but for its padding. What is no such packet becomes silence. It
-    /// may be of either coder, any bandwidth, mono or stereo: a decoder gives one channel. A decoder hears the party's own
-    /// encoder from the first packet on; where packed and encoded sound follow each other, the last 6.5 ms before the
-    /// change are missing, and the two fade into each other within 5 ms.
+    /// may be of either coder, any bandwidth, mono or stereo: a decoder gives one channel. Where packed and
+    /// encoded sound follow each other, a decoder never hears the last 6.5 ms before the change (they are still in the
+    /// encoder that was left), and fades from one to the other within 5 ms; after ours, a party's CELT packets are off in
+    /// level for a few, because they build on ones that this decoder did not hear.
     Packed(&'a [u8]),
 }
 

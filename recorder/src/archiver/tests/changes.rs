@@ -36,7 +36,8 @@ fn a_codec_and_a_sender_that_change_in_mid_call_stay_one_recording() {
     let [speech, _] = heard(&folder);
     let loudest = |from: usize, to: usize| speech[from * 48..to * 48].iter().map(|s| s.unsigned_abs()).max();
     assert!(loudest(200, 900) > Some(3000) && loudest(1200, 1900) > Some(1000));
-    assert!(loudest(2100, 2900) < Some(100));
+    // The encoder's own filter lets go of a full-scale growl within a quarter of a second.
+    assert!(loudest(2300, 2900) < Some(100));
 }
 
 impl Spool {

@@ -35,3 +35,29 @@ fn two_stretches_sound_like_one() {
         assert!(differs < (loud - 20.0).max(-60.0), "seam at frame {seam}: {differs} of {loud}");
     }
 }
+
+#[test]
+fn a_decoder_may_begin_at_any_packet() {
+    let side = sound(2.0, Rate::Narrow, |n| voice(n, Rate::Narrow, 170.0));
+    let rates = [Rate::Narrow; 2];
+    let mut voices = Voices::new(rates, QUALITY).unwrap();
+    // A party's packet in between begins the encoder anew.
+    let mut all = packets(&mut voices, rates, [&side, &side]);
+    voices.frame([Sound::Packed(&[0x98, 0xFF, 0xFE]); 2], &mut Vec::new()).unwrap();
+    all.extend(packets(&mut voices, rates, [&side, &side]));
+    let heard = |packets: &[Vec<u8>]| -> Vec<i16> {
+        let mut decoder = opus::MSDecoder::new(8000, 2, 0, &[0, 1]).unwrap();
+        let mut decode = |packet: &Vec<u8>| {
+            let mut samples = [0; 320];
+            decoder.decode(packet, &mut samples, false).unwrap();
+            samples.into_iter().step_by(2).collect::<Vec<i16>>()
+        };
+        packets.iter().flat_map(&mut decode).collect()
+    };
+    let whole = heard(&all);
+    for begin in (5..180).step_by(7) {
+        // After the first packet, whose beginning overlaps with one that is missing.
+        let (from, to) = ((begin + 1) * 160, (begin + 6) * 160);
+        assert!(heard(&all[begin..])[160..6 * 160] == whole[from..to], "packet {begin}");
+    }
+}
