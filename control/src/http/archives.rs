@@ -4,7 +4,7 @@
 //! another id, which no store knows: the archive's manifest names the call. Manifests do not change, so each is read
 //! once and remembered by its day. Blocking: on threads that may wait.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::moment::Moment;
 
-/// Most days that are remembered.
+/// Most days that are remembered, but for those that one request asks about.
 const DAYS: usize = 32;
 /// A folder that has not changed for so long has no entry that came since it was read, however coarse its clock.
 const SETTLED: Duration = Duration::from_secs(2);
@@ -30,9 +30,9 @@ pub struct Archives {
     days: Mutex<HashMap<PathBuf, Day>>,
 }
 
-/// A recording under an id of its own.
+/// An archive of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Other {
+pub(super) struct Found {
     /// Its id.
     pub id: Uuid,
     /// The recording that it goes on from.
@@ -45,7 +45,7 @@ struct Day {
     /// When the folder had last changed when all of it had been read.
     settled: Option<SystemTime>,
     read: HashSet<Uuid>,
-    by_call: HashMap<String, Vec<Other>>,
+    by_call: HashMap<String, Vec<Found>>,
 }
 
 /// What this reads of a manifest.
@@ -79,20 +79,24 @@ impl Archives {
         self.file(id, archive::MANIFEST).is_some_and(|path| path.exists())
     }
 
-    /// The archives of the call with this pseudonym that began at `began` or within the day after, but for the one of
-    /// the id `own`.
-    pub(super) fn others(&self, call: &str, began: Moment, own: Uuid) -> Vec<Other> {
+    /// For each of these calls, by pseudonym and beginning: its archives of that day and the one after, under whatever
+    /// id.
+    pub(super) fn of_calls(&self, calls: &[(String, Moment)]) -> Vec<Vec<Found>> {
+        let folders =
+            |began: Moment| [0, DAY].into_iter().filter_map(move |later| self.day(began.plus(later)));
+        let asked: BTreeSet<PathBuf> = calls.iter().flat_map(|(_, began)| folders(*began)).collect();
         let mut days = self.days.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut found = Vec::new();
-        for folder in [0, DAY].into_iter().filter_map(|later| self.day(began.plus(later))) {
-            if days.len() >= DAYS && !days.contains_key(&folder) {
-                days.clear();
-            }
-            let day = days.entry(folder.clone()).or_default();
-            day.catch_up(&folder);
-            found.extend(day.by_call.get(call).into_iter().flatten().filter(|other| other.id != own));
+        if days.len() + asked.len() > DAYS {
+            days.retain(|folder, _| asked.contains(folder));
         }
-        found
+        for folder in asked {
+            days.entry(folder.clone()).or_default().catch_up(&folder);
+        }
+        let found = |(call, began): &(String, Moment)| {
+            let of_day = |folder| days.get(&folder)?.by_call.get(call);
+            folders(*began).filter_map(of_day).flatten().copied().collect()
+        };
+        calls.iter().map(found).collect()
     }
 
     fn day(&self, at: Moment) -> Option<PathBuf> {
@@ -121,7 +125,7 @@ impl Day {
                     self.read.insert(id);
                     // One that is damaged names no call; whoever asks for it by its id is told more.
                     if let Ok(Head { call, continues }) = serde_json::from_slice(&manifest) {
-                        self.by_call.entry(call).or_default().push(Other { id, continues });
+                        self.by_call.entry(call).or_default().push(Found { id, continues });
                     }
                 }
                 Err(_) => whole = false,
@@ -155,7 +159,10 @@ mod tests {
         let archives = Archives::new(folder.path());
         let [own, second, next_day, late, alien] =
             [(0, 1), (60, 2), (DAY, 3), (2 * DAY, 4), (0, 5)].map(|(later, n)| id_at(NOON + later, n));
-        let of = |call: &str| archives.others(call, Moment::from_unix(NOON), own);
+        let of = |call: &str| {
+            let found = archives.of_calls(&[(call.to_owned(), Moment::from_unix(NOON))]).remove(0);
+            found.into_iter().filter(|found| found.id != own).collect::<Vec<_>>()
+        };
         assert_eq!(of("c0ffee"), []);
         archived(&archives, own, r#"{"call":"c0ffee","version":2}"#);
         archived(&archives, alien, r#"{"call":"decade","continues":null}"#);
@@ -163,9 +170,9 @@ mod tests {
         archived(&archives, second, &format!(r#"{{"call":"c0ffee","continues":"{own}","more":[1]}}"#));
         archived(&archives, next_day, r#"{"call":"c0ffee"}"#);
         archived(&archives, late, r#"{"call":"c0ffee"}"#);
-        let want = [Other { id: second, continues: Some(own) }, Other { id: next_day, continues: None }];
+        let want = [Found { id: second, continues: Some(own) }, Found { id: next_day, continues: None }];
         assert_eq!(of("c0ffee"), want);
-        assert_eq!(of("decade"), [Other { id: alien, continues: None }]);
+        assert_eq!(of("decade"), [Found { id: alien, continues: None }]);
         assert!(
             archives.has_archive(own) && !archives.has_archive(id_at(NOON, 9)) && !archives.has_spool(own)
         );
@@ -175,13 +182,13 @@ mod tests {
     fn a_manifest_that_is_damaged_or_still_missing_hides_no_other() {
         let folder = tempfile::tempdir().unwrap();
         let archives = Archives::new(folder.path());
-        let [own, damaged, empty, good] = [1, 2, 3, 4].map(|n| id_at(NOON, n));
+        let [damaged, empty, good] = [1, 2, 3].map(|n| id_at(NOON, n));
         archived(&archives, damaged, r#"{"call":"c0ff"#);
         archived(&archives, good, r#"{"call":"c0ffee"}"#);
         let manifest = archives.file(empty, archive::MANIFEST).unwrap();
         std::fs::create_dir_all(manifest.parent().unwrap()).unwrap();
-        let of = || archives.others("c0ffee", Moment::from_unix(NOON), own);
-        assert_eq!(of(), [Other { id: good, continues: None }]);
+        let of = || archives.of_calls(&[("c0ffee".to_owned(), Moment::from_unix(NOON))]).remove(0);
+        assert_eq!(of(), [Found { id: good, continues: None }]);
         std::fs::write(manifest, r#"{"call":"c0ffee"}"#).unwrap();
         assert_eq!(of().len(), 2, "it has come meanwhile");
     }

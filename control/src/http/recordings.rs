@@ -17,7 +17,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::Api;
-use super::archives::{Archives, Other};
+use super::archives::{Archives, Found};
 use super::body::{json, json_text};
 use super::page;
 use super::problem::Problem;
@@ -88,20 +88,27 @@ impl Desk {
         Listed { id, trip, call: hex(&call), started_at, state: self.stage(id), continues: None }
     }
 
-    /// A call's recording, and whatever else was archived of the call. Without an archive of its own, and with another
-    /// that is no continuation, it is that one.
-    fn all_of_call(&self, entry: RecordingEntry) -> Vec<Listed> {
-        let own = self.listed(entry);
-        let others = self.archives.others(&own.call, own.started_at, own.id);
-        let replaced =
-            own.state == Stage::Missing && others.iter().any(|other| other.continues != Some(own.id));
-        let found: Vec<Listed> = others.iter().map(|other| own.other(*other)).collect();
-        (!replaced).then_some(own).into_iter().chain(found).collect()
+    /// The recordings of calls, and whatever else was archived of them. One without an archive of its own, and with
+    /// another that does not go on from it, is that one.
+    fn all(&self, entries: Vec<RecordingEntry>) -> Vec<Listed> {
+        let owns: Vec<Listed> = entries.into_iter().map(|entry| self.listed(entry)).collect();
+        let calls: Vec<_> = owns.iter().map(|own| (own.call.clone(), own.started_at)).collect();
+        let mut all = Vec::new();
+        for (own, mut found) in owns.into_iter().zip(self.archives.of_calls(&calls)) {
+            found.retain(|found| found.id != own.id);
+            let instead = found.iter().any(|found| found.continues != Some(own.id));
+            all.extend(found.into_iter().map(|found| own.under(found)));
+            if own.state != Stage::Missing || !instead {
+                all.push(own);
+            }
+        }
+        all
     }
 }
 
 impl Listed {
-    fn other(&self, Other { id, continues }: Other) -> Self {
+    /// The same call's archive of another id.
+    fn under(&self, Found { id, continues }: Found) -> Self {
         let began = id.get_timestamp().and_then(|at| i64::try_from(at.to_unix().0).ok());
         let started_at = began.map_or(self.started_at, Moment::from_unix);
         let (trip, call) = (self.trip.clone(), self.call.clone());
@@ -128,8 +135,7 @@ pub(super) async fn list(
     let limit = page::limit(limit)?;
     let entries = api.masking.store().recordings(trip).await?;
     let desk = Desk::open(&api).await;
-    let find = move || entries.into_iter().flat_map(|entry| desk.all_of_call(entry)).collect();
-    let mut listed: Vec<Listed> = blocking(find).await?;
+    let mut listed = blocking(move || desk.all(entries)).await?;
     // The ids are in the order of the offers.
     listed.retain(|one| Some(one.id) > after);
     listed.sort_by_key(|one| one.id);
