@@ -28,7 +28,7 @@ async fn a_routed_call_inherits_trip_roles_and_recording() {
     assert_eq!(caller.remote.unwrap().rtp.to_string(), "127.0.0.1:4000");
     assert_eq!((callee.remote, caller.learning), (None, Learning::Strict));
     assert_eq!(caller.accepts, PayloadTypes::NONE.with(8).with(101));
-    assert_eq!(caller.tapped, PayloadTypes::NONE.with(8));
+    assert_eq!(caller.tapped, PayloadTypes::NONE.with(8).with(101));
 
     let reply = site.proxy.ask(answer(call_id, 5000)).await;
     assert!(reply["sdp"].as_str().unwrap().contains("m=audio 30000 RTP/AVP 8 101\r\n"));
