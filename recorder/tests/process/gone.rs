@@ -39,6 +39,8 @@ fn a_relay_that_dies_leaves_whole_archives() {
             .unwrap();
         let told = BufReader::new(relay.stderr.take().unwrap());
         until("the recorder attached", || (metric(state.path(), "attached")? == 1).then_some(()));
+        // It has told of something by then.
+        std::thread::sleep(std::time::Duration::from_millis(300));
         dice.sleep(1500);
         relay.kill().unwrap();
         relay.wait().unwrap();

@@ -84,9 +84,10 @@ fn a_hole_in_a_spool_costs_the_packets_in_it() {
     for call in &relay.calls {
         let path = spool_path(state.path(), call.id);
         let (blocks, file) = (packets(&path), std::fs::OpenOptions::new().write(true).open(&path).unwrap());
-        // Anywhere between the first second and the last one.
-        let from = dice.within(blocks[100].0, blocks[450].0);
-        let to = from + dice.within(1, 9000);
+        // Anywhere between the first second and the last one, and longer than a block: of a few bytes inside a payload
+        // nothing tells before the archive is sealed.
+        let from = dice.within(blocks[100].0, blocks[450].0) & !3;
+        let to = from + dice.within(400, 9000);
         file.write_all_at(&vec![0; (to - from) as usize], from).unwrap();
         kept.push(blocks.iter().map(|b| b.1 <= from || to <= b.0).collect::<Vec<_>>());
     }
