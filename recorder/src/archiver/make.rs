@@ -49,7 +49,7 @@ pub fn stretch(
     Ok(rendered.frames >= done.frames + most)
 }
 
-/// What [`encode`] made.
+/// What [`encode()`] made.
 pub struct Encoded {
     /// What the spool tells.
     pub rendered: Rendered,
