@@ -28,7 +28,14 @@ fn media(address: &str) -> LegMedia {
     let rtp: SocketAddr = address.parse().unwrap();
     let accepts = PayloadTypes::NONE.with(8);
     let remote = Some(Remote { rtp, rtcp: rtp });
-    LegMedia { remote, accepts, tapped: accepts, rtcp_mux: false, learning: Learning::Strict }
+    LegMedia {
+        remote,
+        accepts,
+        tapped: accepts,
+        rtcp_mux: false,
+        learning: Learning::Strict,
+        ..LegMedia::default()
+    }
 }
 
 /// A ring with both ends in this process.
@@ -56,7 +63,7 @@ fn engine(bench: &mut Criterion) {
         let (writer, mut attachment) = ring();
         let mut engine = Engine::new(4, writer, Spans { learn_window_ns: 0, silence_ns: u64::MAX });
         let socket = || std::fs::File::open("/dev/null").unwrap().into();
-        let stream = Stream { legs: [media("192.0.2.1:4000"), media("192.0.2.2:4000")] };
+        let stream = Stream { legs: [media("192.0.2.1:4000"), media("192.0.2.2:4000")], ..Stream::default() };
         let streams =
             vec![NewStream { stream, sockets: [[socket(), socket()], [socket(), socket()]], seeds: [1, 2] }];
         let call = NewCall { call: CallKey(1), label, max_seconds: 0, streams };

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use crate::drop_reason::DropReason;
 use crate::packet::Packet;
+use crate::program::message::StreamKind;
 use crate::row::{Match, Port, Row};
 
 /// What to do with a packet.
@@ -22,9 +23,10 @@ pub enum Verdict {
 /// Decides on the datagram `bytes` from `source` at `now_ns` (monotonic nanoseconds).
 #[inline]
 pub fn classify(bytes: &[u8], source: SocketAddr, row: &Row, now_ns: u64) -> Verdict {
-    let packet = match Packet::parse(bytes) {
-        Ok(packet) => packet,
-        Err(reason) => return Verdict::Drop(reason),
+    let packet = match (row.kind, Packet::parse(bytes)) {
+        (StreamKind::Opaque, _) => Packet::Opaque,
+        (StreamKind::Rtp, Ok(packet)) => packet,
+        (StreamKind::Rtp, Err(reason)) => return Verdict::Drop(reason),
     };
     match (packet, row.port) {
         (Packet::Rtp { .. }, Port::Rtcp) => return Verdict::Drop(DropReason::UnexpectedRtp),
@@ -122,6 +124,7 @@ mod tests {
                 match packet {
                     Packet::Rtp { payload_type } => prop_assert!(!rtcp_port && [8, 101].contains(&payload_type)),
                     Packet::Rtcp => prop_assert!(rtcp_port || mux),
+                    Packet::Opaque => prop_assert!(false, "the row carries RTP"),
                 }
             }
         }

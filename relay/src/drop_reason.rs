@@ -49,6 +49,12 @@ drop_reasons! {
     MalformedRtcp = "malformed_rtcp",
     /// RTCP of which nothing may pass to the other leg.
     EmptyRtcp = "empty_rtcp",
+    /// More packets than its cap allows.
+    RateLimit = "rate_limit",
+    /// A packet of ours that came back through both legs: a loop.
+    Looped = "looped",
+    /// A telephone event of a leg whose events are blocked.
+    EventBlocked = "event_blocked",
     /// Larger than the receive buffer.
     Oversize = "oversize",
     /// The socket's send buffer is full.

@@ -18,7 +18,7 @@ use crate::call::CallKey;
 use crate::classify::{Verdict, classify};
 use crate::drop_reason::{DropCounters, DropReason};
 use crate::packet::Packet;
-use crate::program::message::{Count, WorkerStats};
+use crate::program::message::{Count, Load, WorkerStats};
 use crate::rewrite::rtcp;
 use crate::sys::clock::Now;
 use crate::table::{Slot, Table};
@@ -125,15 +125,30 @@ impl Engine {
             // Learned even when there is nowhere to forward to yet: the other direction needs it.
             row.source.learn(source, now.mono_ns);
         }
+        if !row.cap.admits(now.mono_ns) {
+            return Err(DropReason::RateLimit);
+        }
         let to = to.ok_or(DropReason::NoDestination)?;
         let length = match packet {
             Packet::Rtp { payload_type } => {
                 if row.tapping && row.tapped.contains(payload_type) {
                     self.tapping.packet(row, datagram, now);
                 }
-                row.mask.rtp(datagram);
+                if !row.verbatim {
+                    row.mask.rtp(datagram);
+                }
                 row.rtp.packets += 1;
                 row.rtp.bytes += length as u64;
+                length
+            }
+            Packet::Opaque => {
+                row.rtp.packets += 1;
+                row.rtp.bytes += length as u64;
+                length
+            }
+            Packet::Rtcp if row.verbatim => {
+                row.rtcp.packets += 1;
+                row.rtcp.bytes += length as u64;
                 length
             }
             Packet::Rtcp => {
@@ -183,6 +198,7 @@ impl Engine {
     /// Totals since the start; the lane's own counters are for the caller to add.
     pub fn stats(&self) -> WorkerStats {
         WorkerStats {
+            load: Load::default(),
             sockets: (self.table.size() - self.table.free()) as u64,
             forwarded: self.forwarded,
             drops: self.drops.named().map(|(name, count)| (name.to_owned(), count)).collect(),

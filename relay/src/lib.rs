@@ -5,9 +5,13 @@
 
 pub mod call;
 #[cfg(feature = "lanes")]
+pub mod cap;
+#[cfg(feature = "lanes")]
 pub mod classify;
 #[cfg(feature = "lanes")]
 pub mod drop_reason;
+#[cfg(feature = "lanes")]
+pub mod dtmf;
 #[cfg(feature = "lanes")]
 pub mod engine;
 #[cfg(feature = "lanes")]
@@ -20,6 +24,8 @@ pub mod packet;
 pub mod ports;
 #[cfg(feature = "program")]
 pub mod program;
+#[cfg(feature = "lanes")]
+pub mod quality;
 #[cfg(feature = "lanes")]
 pub mod rewrite;
 #[cfg(feature = "lanes")]

@@ -9,7 +9,7 @@ use relay::engine::Spans;
 use relay::lane;
 use relay::options::{MAX_WORKERS, Options};
 use relay::ports::Ports;
-use relay::program::message::Stats;
+use relay::program::message::{Interface, Stats};
 use relay::server::{self, Setup};
 use relay::settings::{File, Section};
 use relay::sys::limits;
@@ -115,5 +115,7 @@ fn start(options: &Options, state: &std::path::Path) -> anyhow::Result<Setup> {
         options.ports.last
     );
     let advertised = options.advertised.unwrap_or(options.address);
-    Ok(Setup { listener, workers: handles, ports, advertised, epoch, stats, recorder })
+    let interfaces =
+        vec![Interface { name: "default".into(), addresses: vec![(options.address, advertised)] }];
+    Ok(Setup { listener, workers: handles, ports, advertised, interfaces, epoch, stats, recorder })
 }

@@ -17,6 +17,8 @@ pub enum Packet {
     },
     /// Something with an RTCP header; its inside is checked when it is rewritten.
     Rtcp,
+    /// A datagram of a stream that is nobody's business: it is not looked at.
+    Opaque,
 }
 
 impl Packet {

@@ -6,6 +6,8 @@
 //! forwarding whatever happens to the connection.
 
 pub mod client;
+mod figures;
+mod media;
 pub mod message;
 pub mod wire;
 

@@ -5,8 +5,13 @@
 use std::net::SocketAddr;
 
 use crate::call::{CallKey, Leg};
+use crate::cap::RateCap;
 use crate::drop_reason::DropCounters;
-use crate::program::message::{Count, Learning, PayloadTypes};
+use crate::dtmf::Keypad;
+use crate::program::message::{
+    Clock, Count, Extensions, Learning, MAX_CLOCKS, PayloadTypes, Stream, StreamKind,
+};
+use crate::quality::Reception;
 use crate::rewrite::Mask;
 use crate::sys::clock::Timeline;
 
@@ -37,6 +42,10 @@ pub struct Row {
     pub leg: Leg,
     /// Index of the stream (m-line).
     pub stream: u8,
+    /// What the stream carries.
+    pub kind: StreamKind,
+    /// Packets pass without privacy rewriting.
+    pub verbatim: bool,
     /// RTCP may come to the RTP port.
     pub rtcp_mux: bool,
     /// Packets are copied to the tap (recorded call, not paused).
@@ -49,6 +58,20 @@ pub struct Row {
     pub accepts: PayloadTypes,
     /// Those that are copied to the tap.
     pub tapped: PayloadTypes,
+    /// Those that are telephone events.
+    pub events: PayloadTypes,
+    /// Telephone events are not forwarded.
+    pub block_events: bool,
+    /// Header extensions that pass.
+    pub extensions: Extensions,
+    /// RTP clocks of this leg.
+    pub clocks: [Clock; MAX_CLOCKS],
+    /// How many packets a second may come.
+    pub cap: RateCap,
+    /// What is measured of this leg's stream (kept in the RTP row).
+    pub reception: Reception,
+    /// Telephone events of this leg (kept in the RTP row).
+    pub keypad: Keypad,
     /// Where packets come from, and where the leg is sent to.
     pub source: Source,
     /// This leg's rows.
@@ -69,6 +92,80 @@ pub struct Row {
     pub tap_lost: u64,
     /// The open gap in the tap, if there is one.
     pub gap: Option<Gap>,
+}
+
+/// What names a row: what does not change while it lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// Whose call it is.
+    pub call: CallKey,
+    /// Who sends to this port.
+    pub leg: Leg,
+    /// Index of the stream (m-line).
+    pub stream: u8,
+    /// What this port is for.
+    pub port: Port,
+    /// This leg's rows.
+    pub own: Pair,
+    /// The other leg's rows.
+    pub peer: Pair,
+    /// The call's clock.
+    pub timeline: Timeline,
+}
+
+impl Row {
+    /// A row of which nothing was signalled yet; `seed` must be random and used once.
+    pub fn new(identity: Identity, seed: u64) -> Self {
+        let Identity { call, leg, stream, port, own, peer, timeline } = identity;
+        Self {
+            port,
+            leg,
+            stream,
+            kind: StreamKind::Rtp,
+            verbatim: false,
+            rtcp_mux: false,
+            tapping: false,
+            call,
+            timeline,
+            accepts: PayloadTypes::NONE,
+            tapped: PayloadTypes::NONE,
+            events: PayloadTypes::NONE,
+            block_events: false,
+            extensions: Extensions::NONE,
+            clocks: [Clock::default(); MAX_CLOCKS],
+            cap: RateCap::default(),
+            reception: Reception::default(),
+            keypad: Keypad::default(),
+            source: Source::UNKNOWN,
+            own,
+            peer,
+            mask: Mask::new(seed),
+            rtp: Count::default(),
+            rtcp: Count::default(),
+            last_ns: 0,
+            drops: DropCounters::default(),
+            tap_lost: 0,
+            gap: None,
+        }
+    }
+
+    /// Takes over what was negotiated for its leg, at `now_ns` (monotonic nanoseconds).
+    pub fn signal(&mut self, stream: &Stream, now_ns: u64, window_ns: u64) {
+        let [caller, callee] = &stream.legs;
+        let media = if self.leg == Leg::Caller { caller } else { callee };
+        let address = media.remote.map(|r| if self.port == Port::Rtp { r.rtp } else { r.rtcp });
+        self.source.signal(address, media.learning, now_ns, window_ns);
+        self.kind = stream.kind;
+        self.verbatim = stream.verbatim;
+        self.accepts = media.accepts;
+        self.tapped = media.tapped;
+        self.events = media.events;
+        self.block_events = media.block_events;
+        self.extensions = media.extensions;
+        self.clocks = media.clocks;
+        self.rtcp_mux = media.rtcp_mux;
+        self.cap.set(media.packets_per_second, now_ns);
+    }
 }
 
 /// Packets of a row that the tap ring had no room for, not yet told to the recorder.
@@ -323,26 +420,15 @@ pub(crate) mod tests_support {
 
     /// A row with nothing known.
     pub(crate) fn row(port: Port) -> Row {
-        Row {
-            port,
+        let identity = Identity {
+            call: CallKey(1),
             leg: Leg::Caller,
             stream: 0,
-            rtcp_mux: false,
-            tapping: false,
-            call: CallKey(1),
-            timeline: Timeline::default(),
-            accepts: PayloadTypes::NONE,
-            tapped: PayloadTypes::NONE,
-            source: Source::UNKNOWN,
+            port,
             own: Pair { rtp: 0, rtcp: 1 },
             peer: Pair { rtp: 2, rtcp: 3 },
-            mask: Mask::new(1),
-            rtp: Count::default(),
-            rtcp: Count::default(),
-            last_ns: 0,
-            drops: DropCounters::default(),
-            tap_lost: 0,
-            gap: None,
-        }
+            timeline: Timeline::default(),
+        };
+        Row::new(identity, 1)
     }
 }

@@ -19,7 +19,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::call::CallKey;
 use crate::ports::Ports;
-use crate::program::message::{Event, Frame, Refusal, Stats};
+use crate::program::message::{Event, Frame, Interface, Refusal, Stats};
 use crate::worker::{Answer, Command, Handle, Report};
 use calls::Entry;
 
@@ -34,6 +34,8 @@ pub struct Setup {
     pub ports: Ports,
     /// The address that is told to the outside.
     pub advertised: IpAddr,
+    /// What is told of the interfaces.
+    pub interfaces: Vec<Interface>,
     /// Random per process.
     pub epoch: u64,
     /// Lane, reason and missing privileges, filled in; the rest is counted.
@@ -54,6 +56,7 @@ struct Server {
     load: Vec<usize>,
     ports: Ports,
     advertised: IpAddr,
+    interfaces: Vec<Interface>,
     epoch: u64,
     stats: Stats,
     /// Whether a client has said hello: there is one seat.
@@ -66,7 +69,7 @@ type Shared = Rc<RefCell<Server>>;
 
 /// Serves until the future is dropped.
 pub async fn serve(setup: Setup) -> io::Result<()> {
-    let Setup { listener, workers, ports, advertised, epoch, stats, mut recorder } = setup;
+    let Setup { listener, workers, ports, advertised, interfaces, epoch, stats, mut recorder } = setup;
     listener.set_nonblocking(true)?;
     let listener = tokio::net::UnixListener::from_std(listener)?;
     let bells: Vec<Arc<Notify>> = workers.iter().map(|w| Arc::clone(&w.bell)).collect();
@@ -79,6 +82,7 @@ pub async fn serve(setup: Setup) -> io::Result<()> {
         calls: BTreeMap::new(),
         ports,
         advertised,
+        interfaces,
         epoch,
         stats,
         taken: false,

@@ -110,6 +110,7 @@ fn media(phone: &UdpSocket) -> LegMedia {
         tapped: PayloadTypes::NONE.with(8),
         rtcp_mux: false,
         learning: Learning::Strict,
+        ..LegMedia::default()
     }
 }
 
@@ -155,7 +156,7 @@ async fn a_call_is_forwarded_both_ways_and_tapped_and_everything_is_given_back()
         let mut recorder = tap::attach(&relay.socket("tap.sock")).unwrap();
         let (client, _events) = relay.connect().await;
         let phones = [phone(), phone()];
-        let mut stream = Stream { legs: phones.each_ref().map(media) };
+        let mut stream = Stream { legs: phones.each_ref().map(media), ..Stream::default() };
         stream.legs[1] = LegMedia::default();
         let ports = opened(&client, open(vec![stream], Some(b"label"))).await;
         let [caller, callee] = ports[0];
@@ -224,7 +225,7 @@ async fn a_call_is_forwarded_both_ways_and_tapped_and_everything_is_given_back()
 async fn calls_outlive_their_control_and_the_next_one_finds_them() {
     let relay = Relay::start("auto", 27_200, 40);
     let phones = [phone(), phone()];
-    let stream = Stream { legs: phones.each_ref().map(media) };
+    let stream = Stream { legs: phones.each_ref().map(media), ..Stream::default() };
     let (client, _events) = relay.connect().await;
     let epoch = client.epoch();
     let [caller, _] = opened(&client, open(vec![stream], None)).await[0];
@@ -245,7 +246,8 @@ async fn a_relay_that_hangs_is_given_up_and_found_again() {
     let relay = Relay::start("auto", 27_700, 40);
     let (client, mut events) = relay.connect().await;
     let phones = [phone(), phone()];
-    opened(&client, open(vec![Stream { legs: phones.each_ref().map(media) }], None)).await;
+    opened(&client, open(vec![Stream { legs: phones.each_ref().map(media), ..Stream::default() }], None))
+        .await;
     let signal = |signal| {
         rustix::process::kill_process(rustix::process::Pid::from_child(&relay.child), signal).unwrap();
     };
@@ -266,7 +268,8 @@ async fn a_second_control_and_alien_messages_are_refused_and_calls_go_on() {
     let phones = [phone(), phone()];
     let (client, _events) = relay.connect().await;
     let [caller, _] =
-        opened(&client, open(vec![Stream { legs: phones.each_ref().map(media) }], None)).await[0];
+        opened(&client, open(vec![Stream { legs: phones.each_ref().map(media), ..Stream::default() }], None))
+            .await[0];
     let path = relay.socket("relay.sock");
     let error = Client::connect(&path).await.unwrap_err().to_string();
     assert!(error.contains("another control is connected"), "{error}");
@@ -325,7 +328,7 @@ async fn a_refused_call_leaves_nothing_behind() {
     let relay = Relay::start("auto", 27_400, 14);
     let (client, _events) = relay.connect().await;
     let phones = [phone(), phone()];
-    let stream = Stream { legs: phones.each_ref().map(media) };
+    let stream = Stream { legs: phones.each_ref().map(media), ..Stream::default() };
     assert_eq!(opened(&client, open(vec![stream; 2], None)).await.len(), 2);
     let other = Request::Open {
         call: CallKey(2),
@@ -362,7 +365,7 @@ async fn ipv6_several_workers_and_addresses_learned_behind_nat() {
             phone.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
             phone
         });
-        let mut stream = Stream { legs: phones.each_ref().map(media) };
+        let mut stream = Stream { legs: phones.each_ref().map(media), ..Stream::default() };
         // The caller's SDP names an address that is not where its packets come from.
         let nowhere = "[::1]:9".parse().unwrap();
         stream.legs[0].remote = Some(Remote { rtp: nowhere, rtcp: nowhere });
@@ -403,7 +406,8 @@ async fn silence_expiry_and_recorders_are_reported() {
     let relay = Relay::start("auto", 27_500, 40);
     let (client, mut events) = relay.connect().await;
     let phones = [phone(), phone()];
-    opened(&client, open(vec![Stream { legs: phones.each_ref().map(media) }], None)).await;
+    opened(&client, open(vec![Stream { legs: phones.each_ref().map(media), ..Stream::default() }], None))
+        .await;
     let recorder = tap::attach(&relay.socket("tap.sock")).unwrap();
     assert!(matches!(tap::attach(&relay.socket("tap.sock")), Err(TapError::Taken)));
     drop(recorder);

@@ -163,9 +163,10 @@ impl Line {
                 tapped: self.sends(leg).map(|c| c.payload_type).collect::<PayloadTypes>(),
                 rtcp_mux: side.mux,
                 learning: side.learning,
+                ..LegMedia::default()
             }
         };
-        Stream { legs: Leg::BOTH.map(media) }
+        Stream { legs: Leg::BOTH.map(media), ..Stream::default() }
     }
 }
 

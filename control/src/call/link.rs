@@ -263,6 +263,7 @@ async fn attend(calls: &Arc<Calls>, mut events: UnboundedReceiver<Event>) {
                     tracing::info!(attached, "recorder");
                     calls.link.lock().facts.recorder_attached = attached;
                 }
+                Some(Event::Digit { .. } | Event::Load(_)) => {}
                 Some(Event::Silent { call, seconds }) if calls.link.lock().foreign.contains(&call) => {
                     if i64::from(seconds) >= HOLD.whole_seconds() {
                         end_foreign(calls, call);

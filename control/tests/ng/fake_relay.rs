@@ -154,7 +154,9 @@ impl State {
     fn answer(&mut self, request: Request, events: &mpsc::UnboundedSender<Frame>) -> Result<Reply, Refusal> {
         let json = |label: Option<Vec<u8>>| label.map(|l| serde_json::from_slice(&l).unwrap());
         match request {
-            Request::Hello { .. } => Ok(Reply::Hello { version: VERSION, epoch: self.epoch }),
+            Request::Hello { .. } => {
+                Ok(Reply::Hello { version: VERSION, epoch: self.epoch, interfaces: Vec::new() })
+            }
             Request::Subscribe => {
                 self.events = Some(events.clone());
                 Ok(Reply::Done)

@@ -4,10 +4,8 @@ use std::os::fd::OwnedFd;
 
 use super::{Engine, Opening};
 use crate::call::{CallKey, Leg};
-use crate::drop_reason::DropCounters;
-use crate::program::message::{CallCounters, Count, LegCounters, PayloadTypes, Refusal, Stream};
-use crate::rewrite::Mask;
-use crate::row::{Pair, Port, Row, Source};
+use crate::program::message::{CallCounters, Count, LegCounters, Refusal, Stream};
+use crate::row::{Identity, Pair, Port, Row};
 use crate::sys::clock::{Now, Timeline};
 use crate::table::Slot;
 use crate::tap::{Kind, Record};
@@ -112,9 +110,10 @@ impl Engine {
         let mut call =
             self.calls.get_mut(index as usize).and_then(Option::take).ok_or(Refusal::UnknownCall)?;
         for (slots, stream) in call.streams.iter().zip(streams) {
-            for (leg, [rtp, rtcp]) in Leg::BOTH.into_iter().zip(slots) {
-                self.signal(rtp.index, stream, leg, now);
-                self.signal(rtcp.index, stream, leg, now);
+            for slot in slots.iter().flatten() {
+                if let Some(row) = self.table.at_mut(slot.index) {
+                    row.signal(stream, now.mono_ns, self.spans.learn_window_ns);
+                }
             }
         }
         let openings = self.add_streams(&mut call, added, now);
@@ -226,6 +225,9 @@ impl Engine {
             last_packet_ms: last.map(|ns| now.mono_ns.saturating_sub(ns) / 1_000_000),
             drops,
             tap_lost: rows().map(|r| r.tap_lost).sum(),
+            events: rows().map(|r| r.keypad.count()).sum(),
+            quality: self.table.get(rtp).and_then(|r| r.reception.quality()),
+            report: self.table.get(rtp).and_then(|r| r.reception.report()),
         }
     }
 
@@ -249,48 +251,18 @@ impl Engine {
             for ((leg, slots), seed) in Leg::BOTH.into_iter().zip(legs).zip(seeds) {
                 let (own, peer) = if leg == Leg::Caller { (caller, callee) } else { (callee, caller) };
                 for (slot, port) in slots.into_iter().zip([Port::Rtp, Port::Rtcp]) {
-                    self.table.put(
-                        slot,
-                        Row {
-                            port,
-                            leg,
-                            stream: number,
-                            rtcp_mux: false,
-                            tapping: call.recorded && !call.paused,
-                            call: call.key,
-                            timeline: call.timeline(),
-                            accepts: PayloadTypes::NONE,
-                            tapped: PayloadTypes::NONE,
-                            source: Source::UNKNOWN,
-                            own,
-                            peer,
-                            mask: Mask::new(seed),
-                            rtp: Count::default(),
-                            rtcp: Count::default(),
-                            last_ns: 0,
-                            drops: DropCounters::default(),
-                            tap_lost: 0,
-                            gap: None,
-                        },
-                    );
-                    self.signal(slot.index, &stream, leg, now);
+                    let (call_key, timeline) = (call.key, call.timeline());
+                    let identity =
+                        Identity { call: call_key, leg, stream: number, port, own, peer, timeline };
+                    let mut row = Row::new(identity, seed);
+                    row.tapping = call.recorded && !call.paused;
+                    row.signal(&stream, now.mono_ns, self.spans.learn_window_ns);
+                    self.table.put(slot, row);
                 }
             }
             call.streams.push(legs);
         }
         openings
-    }
-
-    /// Tells a row what was negotiated for its leg.
-    fn signal(&mut self, index: u32, stream: &Stream, leg: Leg, now: Now) {
-        let [caller, callee] = stream.legs;
-        let media = if leg == Leg::Caller { caller } else { callee };
-        let Some(row) = self.table.at_mut(index) else { return };
-        let address = media.remote.map(|r| if row.port == Port::Rtp { r.rtp } else { r.rtcp });
-        row.source.signal(address, media.learning, now.mono_ns, self.spans.learn_window_ns);
-        row.accepts = media.accepts;
-        row.tapped = media.tapped;
-        row.rtcp_mux = media.rtcp_mux;
     }
 
     fn label(&mut self, call: &mut Call, label: Option<Vec<u8>>, now: Now) {

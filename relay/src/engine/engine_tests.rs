@@ -27,11 +27,12 @@ fn media(leg: Leg) -> LegMedia {
         tapped: PayloadTypes::NONE.with(8),
         rtcp_mux: false,
         learning: Learning::Strict,
+        ..LegMedia::default()
     }
 }
 
 fn stream() -> Stream {
-    Stream { legs: Leg::BOTH.map(media) }
+    Stream { legs: Leg::BOTH.map(media), ..Stream::default() }
 }
 
 fn new_stream(stream: Stream) -> NewStream {

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use super::message::{Event, Frame, Refusal, Reply, Request, VERSION};
+use super::message::{Event, Frame, Interface, Refusal, Reply, Request, VERSION};
 use super::wire::{self, WireError};
 
 /// Why a request got no reply.
@@ -45,6 +45,7 @@ pub struct Client {
     requests: mpsc::Sender<(Request, oneshot::Sender<Answer>)>,
     connection: AbortHandle,
     epoch: u64,
+    interfaces: Arc<[Interface]>,
 }
 
 /// How long the relay may take to answer: it does so in microseconds, or it hangs.
@@ -66,11 +67,14 @@ impl Client {
                 tracing::warn!("connection to the relay ended: {e}");
             }
         });
-        let mut client = Self { requests, connection: receiving.abort_handle(), epoch: 0 };
-        let Reply::Hello { epoch, .. } = client.ask(Request::Hello { version: VERSION }).await? else {
+        let mut client =
+            Self { requests, connection: receiving.abort_handle(), epoch: 0, interfaces: Arc::default() };
+        let Reply::Hello { epoch, interfaces, .. } = client.ask(Request::Hello { version: VERSION }).await?
+        else {
             return Err(ClientError::Unexpected);
         };
         client.epoch = epoch;
+        client.interfaces = interfaces.into();
         client.ask(Request::Subscribe).await?;
         Ok((client, events))
     }
@@ -78,6 +82,11 @@ impl Client {
     /// The relay process's random number: a different one after reconnecting means a new relay without calls.
     pub const fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    /// The relay's interfaces, the default one first.
+    pub fn interfaces(&self) -> &[Interface] {
+        &self.interfaces
     }
 
     /// Asks and waits for the answer. A relay that does not answer within two seconds counts as gone: what it still

@@ -1,13 +1,13 @@
 //! The messages of the programming protocol. Plain data, no behaviour beyond small constructors.
 
-use std::net::{IpAddr, SocketAddr};
-
 use serde::{Deserialize, Serialize};
 
+pub use super::figures::*;
+pub use super::media::*;
 pub use crate::call::{CallKey, Leg};
 
 /// Protocol version, told in [`Request::Hello`]; a relay answers only its own.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// What one frame carries.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,89 +28,6 @@ pub enum Frame {
     },
     /// Relay to client, after [`Request::Subscribe`].
     Event(Event),
-}
-
-/// A set of RTP payload types (0–127).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct PayloadTypes(pub u128);
-
-impl PayloadTypes {
-    /// Every payload type.
-    pub const ALL: Self = Self(u128::MAX);
-    /// No payload type.
-    pub const NONE: Self = Self(0);
-
-    /// Whether `payload_type` (0–127; higher is never in the set) belongs to it.
-    #[inline]
-    pub const fn contains(self, payload_type: u8) -> bool {
-        payload_type < 128 && self.0 >> payload_type & 1 == 1
-    }
-
-    /// The set with `payload_type` (0–127; higher is left out) added.
-    #[must_use]
-    pub const fn with(self, payload_type: u8) -> Self {
-        if payload_type < 128 { Self(self.0 | 1 << payload_type) } else { self }
-    }
-}
-
-impl FromIterator<u8> for PayloadTypes {
-    fn from_iter<I: IntoIterator<Item = u8>>(list: I) -> Self {
-        list.into_iter().fold(Self::NONE, Self::with)
-    }
-}
-
-/// Which source addresses a leg's packets may come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub enum Learning {
-    /// Only the signalled address.
-    #[default]
-    Strict,
-    /// The leg may be behind NAT: another source may be learned within the window after an offer or answer,
-    /// never away from an exact match, never once settled.
-    Nat,
-}
-
-/// Where a leg says it receives a stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Remote {
-    /// RTP address.
-    pub rtp: SocketAddr,
-    /// RTCP address; the same as `rtp` with rtcp-mux.
-    pub rtcp: SocketAddr,
-}
-
-/// What one leg of one stream was negotiated to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct LegMedia {
-    /// Where to send; none while not known (before the answer) or while the stream is refused (port 0).
-    pub remote: Option<Remote>,
-    /// Payload types that this leg may send.
-    pub accepts: PayloadTypes,
-    /// Those of them that are copied to the recorder, when the call is recorded. Leave telephone-event out:
-    /// what is not in the tap cannot be in an archive.
-    pub tapped: PayloadTypes,
-    /// RTCP on the RTP port (RFC 5761).
-    pub rtcp_mux: bool,
-    /// Source address policy.
-    pub learning: Learning,
-}
-
-/// One media stream between the two legs, `legs[Leg as usize]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Stream {
-    /// Caller's, then callee's side.
-    pub legs: [LegMedia; 2],
-}
-
-/// The relay's own ports towards one leg of one stream, to be put into the SDP that this leg receives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LocalPorts {
-    /// Address as the outside sees it (`relay.advertised`).
-    pub address: IpAddr,
-    /// RTP port, even.
-    pub rtp: u16,
-    /// RTCP port, `rtp + 1`.
-    pub rtcp: u16,
 }
 
 /// What control may ask.
@@ -193,6 +110,8 @@ pub enum Reply {
         version: u16,
         /// Random per relay process: a change means that the old relay's calls are gone.
         epoch: u64,
+        /// Its interfaces, the default one first.
+        interfaces: Vec<Interface>,
     },
     /// To [`Request::Open`] and [`Request::Update`]: per stream the ports facing caller and callee.
     Opened(Vec<[LocalPorts; 2]>),
@@ -223,88 +142,6 @@ pub struct LiveCall {
     pub ports: Vec<[LocalPorts; 2]>,
 }
 
-/// A call's counters, `streams[n][Leg as usize]`.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct CallCounters {
-    /// When the call was opened, nanoseconds since 1970 (UTC).
-    pub opened_ns: u64,
-    /// Per stream, what came from the caller and from the callee.
-    pub streams: Vec<[LegCounters; 2]>,
-}
-
-/// What came from one leg of one stream.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct LegCounters {
-    /// RTP received and forwarded.
-    pub rtp: Count,
-    /// RTCP received and forwarded.
-    pub rtcp: Count,
-    /// Where the leg's RTP comes from and goes to, once settled.
-    pub settled: Option<SocketAddr>,
-    /// Milliseconds since the last forwarded packet; none if there was none.
-    pub last_packet_ms: Option<u64>,
-    /// Packets dropped, by reason; reasons without drops are left out.
-    pub drops: Vec<(String, u64)>,
-    /// Packets of this leg that the recorder did not get because the tap ring was full.
-    pub tap_lost: u64,
-}
-
-/// Packets and bytes (UDP payload).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Count {
-    /// Packets.
-    pub packets: u64,
-    /// Bytes of UDP payload.
-    pub bytes: u64,
-}
-
-impl std::ops::Add for Count {
-    type Output = Self;
-    fn add(self, other: Self) -> Self {
-        Self { packets: self.packets + other.packets, bytes: self.bytes + other.bytes }
-    }
-}
-
-/// The relay as a whole.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Stats {
-    /// Lane that runs: `uring` or `mmsg`.
-    pub lane: String,
-    /// Why this lane: a sentence.
-    pub lane_reason: String,
-    /// What a privilege or setting would add, one sentence each.
-    pub missing: Vec<String>,
-    /// Calls open now.
-    pub calls: u64,
-    /// Port pairs free now.
-    pub pairs_free: u64,
-    /// Port pairs in the range.
-    pub pairs_total: u64,
-    /// Whether a recorder is attached to the tap.
-    pub recorder_attached: bool,
-    /// One entry per worker.
-    pub workers: Vec<WorkerStats>,
-}
-
-/// One worker's totals since start.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct WorkerStats {
-    /// Sockets open now.
-    pub sockets: u64,
-    /// Handed to the kernel; those that it refused are in `drops` too, as `send_blocked` and `send_failed`.
-    pub forwarded: Count,
-    /// Dropped, by reason (every reason, in order).
-    pub drops: Vec<(String, u64)>,
-    /// Lane events that hint at trouble, by name: `enobufs`, `cq_overflow`, `rearmed`, `receive_errors`, …
-    pub lane: Vec<(String, u64)>,
-    /// Records written to the tap ring.
-    pub tap_records: u64,
-    /// Packets that did not fit into the tap ring.
-    pub tap_lost: u64,
-    /// Bytes in the tap ring that the recorder has not taken yet.
-    pub tap_backlog: u64,
-}
-
 /// What the relay reports by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Event {
@@ -325,6 +162,32 @@ pub enum Event {
         /// True: attached.
         attached: bool,
     },
+    /// A telephone event (RFC 4733) of a leg is over, or began and was not heard of for a second.
+    Digit {
+        /// Which call.
+        call: CallKey,
+        /// Who sent it.
+        leg: Leg,
+        /// What it was.
+        event: TelephoneEvent,
+        /// How long it lasted, in milliseconds.
+        duration_ms: u32,
+        /// How loud, in dBm0 below 0: 0 to 63.
+        volume: u8,
+    },
+    /// What the relay did in the last second; sent every second.
+    Load(Load),
+}
+
+/// A telephone event code: 0-9 the digits, 10 `*`, 11 `#`, 12-15 A-D (RFC 4733 section 3.2). Digits are card numbers and
+/// PINs: it does not print.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TelephoneEvent(pub u8);
+
+impl std::fmt::Debug for TelephoneEvent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TelephoneEvent(..)")
+    }
 }
 
 /// Why the relay did not do what was asked. Nothing has changed then.
@@ -351,6 +214,9 @@ pub enum Refusal {
     /// The port range is used up.
     #[error("ran out of ports: every pair of the range is in use")]
     OutOfPorts,
+    /// No interface with this index, or none of its addresses is of this family.
+    #[error("no interface of the relay has an address of the wanted kind")]
+    NoInterface,
     /// The process may not open more files.
     #[error("ran out of file descriptors: raise the limit (ulimit -n) or lower the number of calls")]
     OutOfFiles,

@@ -67,7 +67,10 @@ mod tests {
     fn frames() -> Vec<Frame> {
         vec![
             Frame::Request { id: 7, request: Request::Hello { version: 1 } },
-            Frame::Answer { id: 7, answer: Ok(Reply::Hello { version: 1, epoch: 99 }) },
+            Frame::Answer {
+                id: 7,
+                answer: Ok(Reply::Hello { version: 1, epoch: 99, interfaces: Vec::new() }),
+            },
             Frame::Event(Event::Silent { call: CallKey(5), seconds: 60 }),
         ]
     }

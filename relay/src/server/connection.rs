@@ -84,7 +84,11 @@ async fn read(
 
 fn answer(id: u32, request: Request, server: Shared, out: mpsc::UnboundedSender<Frame>) {
     let immediate = match &request {
-        Request::Hello { .. } => Some(Reply::Hello { version: VERSION, epoch: server.borrow().epoch }),
+        Request::Hello { .. } => {
+            let server = server.borrow();
+            let interfaces = server.interfaces.clone();
+            Some(Reply::Hello { version: VERSION, epoch: server.epoch, interfaces })
+        }
         Request::Subscribe => {
             server.borrow_mut().subscriber = Some(out.clone());
             Some(Reply::Done)

@@ -91,6 +91,7 @@ pub fn media(phone: &UdpSocket) -> LegMedia {
         tapped: PayloadTypes::NONE.with(8),
         rtcp_mux: false,
         learning: Learning::Strict,
+        ..LegMedia::default()
     }
 }
 
@@ -113,7 +114,7 @@ impl<L: Clean> Rig<L> {
         let spans = Spans { learn_window_ns: 3_000_000_000, silence_ns: 60_000_000_000 };
         let mut engine = Engine::new(SLOTS, writer, spans);
         let phones = [phone(), phone()];
-        let mut stream = Stream { legs: phones.each_ref().map(media) };
+        let mut stream = Stream { legs: phones.each_ref().map(media), ..Stream::default() };
         // RTCP to the callee goes where nobody listens.
         let discard = SocketAddr::from(([127, 0, 0, 1], 9));
         stream.legs[1].remote = stream.legs[1].remote.map(|r| Remote { rtcp: discard, ..r });
