@@ -9,6 +9,7 @@ mod archives;
 mod body;
 mod calls;
 mod cities;
+mod drain;
 mod erasures;
 mod frame;
 mod health;
@@ -103,6 +104,9 @@ fn table() -> Table {
         .get("/v1/calls/{id}", calls::read)
         .post("/v1/calls/{id}/recording/pause", pauses::pause_call)
         .post("/v1/calls/{id}/recording/resume", pauses::resume_call)
+        .get("/v1/drain", drain::read)
+        .put("/v1/drain", drain::begin)
+        .delete("/v1/drain", drain::end)
         .post("/v1/tokens", tokens::create)
         .get("/v1/tokens", tokens::list)
         .post("/v1/tokens/{id}/rotate", tokens::rotate)

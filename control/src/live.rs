@@ -49,6 +49,9 @@ pub trait LiveCalls: Send + Sync {
     /// The same for one call, by its id.
     fn pause_call(&self, id: Uuid, paused: bool, by: Asker) -> Later<'_, Result<Recorded, PauseError>>;
 
+    /// Begins or ends draining: no new calls, those in progress go on.
+    fn drain(&self, draining: bool) -> Later<'_, Result<(), RelayAway>>;
+
     /// What is known about the relay and the recorder. From memory.
     fn relay(&self) -> RelayFacts;
 
@@ -125,6 +128,11 @@ pub enum PauseError {
     Relay,
 }
 
+/// The relay could not be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the relay is out of reach; ask again")]
+pub struct RelayAway;
+
 /// `GET /v1/calls/{id}`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct CallDetail {
@@ -163,6 +171,8 @@ pub struct RelayFacts {
     pub lane: Option<String>,
     /// Why that lane.
     pub lane_reason: Option<String>,
+    /// Whether no new calls are taken, because the operator asked for it.
+    pub draining: bool,
     /// Whether a recorder is attached to the relay's tap.
     pub recorder_attached: bool,
     /// What stands in the way, for a person to read (`connect /…/relay.sock: connection refused`).
@@ -197,6 +207,10 @@ impl LiveCalls for NoCalls {
 
     fn pause_call(&self, _id: Uuid, _paused: bool, _by: Asker) -> Later<'_, Result<Recorded, PauseError>> {
         Box::pin(std::future::ready(Err(PauseError::NoCall)))
+    }
+
+    fn drain(&self, _draining: bool) -> Later<'_, Result<(), RelayAway>> {
+        Box::pin(std::future::ready(Err(RelayAway)))
     }
 
     fn relay(&self) -> RelayFacts {

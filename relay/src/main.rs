@@ -10,7 +10,7 @@ use relay::lane;
 use relay::options::{MAX_WORKERS, Options};
 use relay::ports::Ports;
 use relay::program::message::{Interface, Stats};
-use relay::server::{self, Setup};
+use relay::server::{self, Limits, Setup};
 use relay::settings::{File, Section};
 use relay::sys::limits;
 use relay::worker::{self, Plan};
@@ -117,5 +117,10 @@ fn start(options: &Options, state: &std::path::Path) -> anyhow::Result<Setup> {
     let advertised = options.advertised.unwrap_or(options.address);
     let interfaces =
         vec![Interface { name: "default".into(), addresses: vec![(options.address, advertised)] }];
-    Ok(Setup { listener, workers: handles, ports, advertised, interfaces, epoch, stats, recorder })
+    let limits = Limits {
+        calls: options.max_calls,
+        packets_per_second: options.max_packets_per_second,
+        cpu_percent: options.max_cpu_percent,
+    };
+    Ok(Setup { listener, workers: handles, ports, advertised, limits, interfaces, epoch, stats, recorder })
 }

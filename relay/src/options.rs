@@ -27,6 +27,12 @@ settings! {
         receive_buffer_kib: u32 = 256, check |n: &u32| if (8..=65_536).contains(n) { Ok(()) } else { Err("8 to 65536 KiB".into()) };
         /// Size of each worker's tap ring, in MiB, a power of two: what a recorder that is away for a moment can catch up on.
         tap_ring_mib: u32 = 64, check |n: &u32| if n.is_power_of_two() && *n <= 4096 { Ok(()) } else { Err("a power of two from 1 to 4096".into()) };
+        /// Most calls at once; 0 for no limit but ports. Beyond it new offers get the load-limit answer, and a proxy turns to its next node.
+        max_calls: u32 = 0;
+        /// Most packets received a second before new calls are refused; 0 for no limit.
+        max_packets_per_second: u64 = 0;
+        /// How busy the busiest worker may be, in percent of its core, before new calls are refused; 0 for no limit.
+        max_cpu_percent: u8 = 90, check |n: &u8| if *n <= 100 { Ok(()) } else { Err("over 100 %".into()) };
         /// How long after an offer or answer a leg's source address may be learned, in milliseconds.
         learn_window_ms: u32 = 3_000;
         /// After so many seconds without a packet a call is reported to control as silent.

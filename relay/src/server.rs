@@ -5,6 +5,7 @@
 
 mod calls;
 mod connection;
+mod limits;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -19,9 +20,11 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::call::CallKey;
 use crate::ports::Ports;
-use crate::program::message::{Event, Frame, Interface, Refusal, Stats};
+use crate::program::message::{Event, Frame, Interface, Load, Refusal, Stats};
 use crate::worker::{Answer, Command, Handle, Report};
 use calls::Entry;
+use limits::Gate;
+pub use limits::Limits;
 
 /// What the server starts with.
 #[derive(Debug)]
@@ -34,6 +37,8 @@ pub struct Setup {
     pub ports: Ports,
     /// The address that is told to the outside.
     pub advertised: IpAddr,
+    /// What is taken on.
+    pub limits: Limits,
     /// What is told of the interfaces.
     pub interfaces: Vec<Interface>,
     /// Random per process.
@@ -59,6 +64,9 @@ struct Server {
     interfaces: Vec<Interface>,
     epoch: u64,
     stats: Stats,
+    gate: Gate,
+    /// What the workers did in the last second.
+    recent: Load,
     /// Whether a client has said hello: there is one seat.
     taken: bool,
     /// Where events go: the connected client, once it has subscribed.
@@ -69,7 +77,8 @@ type Shared = Rc<RefCell<Server>>;
 
 /// Serves until the future is dropped.
 pub async fn serve(setup: Setup) -> io::Result<()> {
-    let Setup { listener, workers, ports, advertised, interfaces, epoch, stats, mut recorder } = setup;
+    let Setup { listener, workers, ports, advertised, limits, interfaces, epoch, stats, mut recorder } =
+        setup;
     listener.set_nonblocking(true)?;
     let listener = tokio::net::UnixListener::from_std(listener)?;
     let bells: Vec<Arc<Notify>> = workers.iter().map(|w| Arc::clone(&w.bell)).collect();
@@ -85,6 +94,8 @@ pub async fn serve(setup: Setup) -> io::Result<()> {
         interfaces,
         epoch,
         stats,
+        gate: Gate::new(limits),
+        recent: Load::default(),
         taken: false,
         subscriber: None,
     }));

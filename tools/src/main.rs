@@ -10,6 +10,7 @@ mod columns;
 mod config;
 mod demo;
 mod doctor;
+mod drain;
 mod export;
 mod keys;
 mod place;
@@ -35,6 +36,7 @@ struct Arguments {
 enum Command {
     Run(run::Arguments),
     Doctor(doctor::Arguments),
+    Drain(drain::Arguments),
     Calls(calls::List),
     Call(calls::One),
     Stats(stats::Arguments),
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Run(arguments) => run::main(&arguments),
         Command::Doctor(arguments) => doctor::main(&arguments),
+        Command::Drain(arguments) => drain::main(&arguments),
         Command::Calls(arguments) => calls::list(&arguments),
         Command::Call(arguments) => calls::one(&arguments),
         Command::Stats(arguments) => stats::main(&arguments),

@@ -86,6 +86,11 @@ impl Link {
         self.lock().facts.clone()
     }
 
+    /// The relay began or ended draining.
+    pub fn drained(&self, draining: bool) {
+        self.lock().facts.draining = draining;
+    }
+
     /// Closes a call as soon as the relay is back.
     pub fn close_later(&self, key: CallKey, label: Option<Vec<u8>>) {
         self.lock().to_close.insert(key, label);
@@ -141,6 +146,13 @@ async fn connect(calls: &Arc<Calls>, socket: &Path) -> Result<UnboundedReceiver<
     let (client, events) = Client::connect(socket).await?;
     let Reply::Stats(stats) = client.ask(Request::Stats).await? else { return Err(ClientError::Unexpected) };
     let found = list(&client).await?;
+    // A relay that was started anew while the POP drains must not begin to fill it again.
+    let stats = match calls.link.facts().draining && !stats.draining {
+        true => {
+            client.ask(Request::Drain { draining: true }).await.map(|_| Stats { draining: true, ..stats })?
+        }
+        false => stats,
+    };
     // From here on no await: what is deleted meanwhile must not come back with the list.
     let to_close = rebuild(calls, found);
     admit(calls, client.clone(), stats);
@@ -210,6 +222,7 @@ fn admit(calls: &Calls, client: Client, stats: Stats) {
         connected: true,
         lane: Some(stats.lane),
         lane_reason: Some(stats.lane_reason),
+        draining: stats.draining,
         recorder_attached: stats.recorder_attached,
         trouble: None,
     };

@@ -11,7 +11,8 @@ use super::pause::Wish;
 use super::registry::Live;
 use super::state::{Call, Ended};
 use crate::live::{
-    Asker, CallDetail, CallSummary, Later, LiveCalls, Pause, PauseError, Recorded, RelayFacts, StreamFacts,
+    Asker, CallDetail, CallSummary, Later, LiveCalls, Pause, PauseError, Recorded, RelayAway, RelayFacts,
+    StreamFacts,
 };
 use crate::metrics::{Kind, Text};
 use crate::moment::Moment;
@@ -84,6 +85,19 @@ impl LiveCalls for Calls {
 
     fn pause_call(&self, id: Uuid, paused: bool, by: Asker) -> Later<'_, Result<Recorded, PauseError>> {
         Box::pin(self.tap_id(id, Wish { paused, by }))
+    }
+
+    fn drain(&self, draining: bool) -> Later<'_, Result<(), RelayAway>> {
+        Box::pin(async move {
+            let client = self.link.client().map_err(|_| RelayAway)?;
+            client.ask(Request::Drain { draining }).await.map_err(|e| {
+                tracing::warn!("not told to the relay: {e}");
+                RelayAway
+            })?;
+            tracing::info!(draining, "drain");
+            self.link.drained(draining);
+            Ok(())
+        })
     }
 
     fn relay(&self) -> RelayFacts {
@@ -185,6 +199,8 @@ fn write_relay(text: &mut Text, stats: &Stats) {
         stats.pairs_free,
     );
     text.single("bauta_relay_port_pairs", Kind::Gauge, "Port pairs in the range.", stats.pairs_total);
+    let help = "Whether no new calls are taken.";
+    text.single("bauta_relay_draining", Kind::Gauge, help, u8::from(stats.draining));
     let attached = u8::from(stats.recorder_attached);
     text.single("bauta_recorder_attached", Kind::Gauge, "Whether a recorder reads the tap.", attached);
     let each = |text: &mut Text, name: &str, kind: Kind, help: &str, value: fn(&WorkerStats) -> u64| {

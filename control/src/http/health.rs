@@ -21,7 +21,7 @@ pub(super) async fn alive() -> Response {
     json(StatusCode::OK, &json!({ "status": "ok" }))
 }
 
-/// 200 when calls can be set up: the relay is connected and the store answers. A recorder that is missing or raises an
+/// 200 when calls can be set up: the relay is connected and does not drain, and the store answers. A recorder that is missing or raises an
 /// alarm is reported, not fatal: media outlives it.
 pub(super) async fn ready(State(api): State<Api>) -> Response {
     let relay = api.live.relay();
@@ -30,7 +30,7 @@ pub(super) async fn ready(State(api): State<Api>) -> Response {
         Ok(Err(error)) => Some(error.to_string()),
         Err(_) => Some("gives no answer".to_owned()),
     };
-    let ready = relay.connected && store.is_none();
+    let ready = relay.connected && !relay.draining && store.is_none();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = json!({
         "ready": ready,

@@ -4,7 +4,7 @@
 //! `Ran out of ports` Kamailio turns to another node). None repeats anything from the request.
 
 use relay::program::client::ClientError;
-use relay::program::message::Refusal;
+use relay::program::message::{Limit, Refusal};
 
 /// The `error-reason` of a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
@@ -57,6 +57,9 @@ pub enum NgError {
     /// Every port is taken, or the relay may open no more files.
     #[error("Ran out of ports")]
     OutOfPorts,
+    /// No new calls at present. Kamailio turns to another node on this very text.
+    #[error("Parallel session limit reached")]
+    LoadLimit(Limit),
     /// Nothing in the SDP can be relayed.
     #[error("Unsupported media (audio over RTP/AVP or RTP/AVPF is relayed)")]
     Unsupported,
@@ -106,6 +109,8 @@ impl NgError {
             Self::BadSdp | Self::IncompleteSdp => "sdp",
             Self::Dialogue => "dialogue",
             Self::OutOfPorts => "out_of_ports",
+            Self::LoadLimit(Limit::Draining) => "draining",
+            Self::LoadLimit(_) => "load_limit",
             Self::Unsupported | Self::Transport => "unsupported",
             Self::Remote | Self::Family => "address",
             Self::NotRouted => "not_routed",
@@ -119,10 +124,22 @@ impl NgError {
     }
 }
 
+/// The `message` of a `load limit` reply, for those who say that they support it; in the incumbent's words where it has
+/// any.
+pub const fn load_limit(limit: Limit) -> &'static str {
+    match limit {
+        Limit::Draining => "Draining",
+        Limit::Calls => "Parallel session limit reached",
+        Limit::Packets => "Load limit exceeded",
+        Limit::Cpu => "CPU usage limit exceeded",
+    }
+}
+
 impl From<&ClientError> for NgError {
     fn from(error: &ClientError) -> Self {
         match error {
             ClientError::Refused(Refusal::OutOfPorts | Refusal::OutOfFiles) => Self::OutOfPorts,
+            ClientError::Refused(Refusal::Overloaded(limit)) => Self::LoadLimit(*limit),
             ClientError::Refused(Refusal::UnknownCall) => Self::UnknownCall,
             ClientError::Refused(_) => Self::RelayRefused,
             ClientError::Gone(_) | ClientError::Wire(_) | ClientError::Unexpected => Self::RelayAway,

@@ -36,6 +36,8 @@ pub struct Options {
     pub fatal: bool,
     /// A delete that wants no statistics.
     pub fast: bool,
+    /// The proxy understands `result: load limit` (`supports`).
+    pub load_limit: bool,
     /// What becomes of the recording (`record-call`).
     pub record: Option<Record>,
     /// What was recorded so far is to be thrown away (`discard-recording`).
@@ -72,7 +74,7 @@ const KNOWN: &str = "address-family allow-asymmetric-codecs codec delete-delay d
     dtls-fingerprint dtls-reverse from-interface from-label generate-mid ice ice-lite interface label \
     media-address metadata osrtp pause ptime ptime-reverse recording-dir recording-file \
     recording-pattern repacketize replace rtcp-mux sdes sdp-attr set-label sip-message-type \
-    supports t.38 t38 template to-interface to-label tos xmlrpc-callback";
+    t.38 t38 template to-interface to-label tos xmlrpc-callback";
 
 impl Options {
     /// Takes one entry of a request's dictionary, its key [`plain`]; false when the key is not known.
@@ -80,6 +82,10 @@ impl Options {
         let first = || value.items().first().and_then(Value::text).map(plain).unwrap_or_default();
         match key {
             "flags" => value.items().iter().filter_map(Value::text).for_each(|flag| self.flag(flag)),
+            "supports" => {
+                self.load_limit |=
+                    value.items().iter().filter_map(Value::text).any(|s| plain(s) == "load-limit");
+            }
             "rtcp-mux" => {
                 value.items().iter().filter_map(Value::text).for_each(|wish| self.mux(&plain(wish)));
             }

@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use super::error::NgError;
+use super::error::{self, NgError};
 use super::flags::{self, Options, plain};
 use super::value::Value;
 use super::{bencode, value};
@@ -147,6 +147,17 @@ pub fn write(cookie: &[u8], encoding: Encoding, reply: &Value) -> Vec<u8> {
 /// `result: ok`, to be filled.
 pub fn ok() -> Value {
     Value::dict([("result", "ok".into())])
+}
+
+/// What a request that was refused is answered: `result: error` with its reason, or `result: load limit` where that is
+/// why and the request `supports` it.
+pub fn refusal(reason: NgError, supports_load_limit: bool) -> Value {
+    match reason {
+        NgError::LoadLimit(limit) if supports_load_limit => {
+            Value::dict([("result", "load limit".into()), ("message", error::load_limit(limit).into())])
+        }
+        _ => error(reason),
+    }
 }
 
 /// `result: error` with its reason.

@@ -126,7 +126,7 @@ impl Server {
         };
         let reply = done.unwrap_or_else(|e| {
             self.calls.ng.error(e);
-            message::error(e)
+            message::refusal(e, request.is_ok_and(|request| request.options.load_limit))
         });
         message::write(cookie, encoding, &reply)
     }

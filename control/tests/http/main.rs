@@ -12,6 +12,7 @@ mod calling;
 mod contract;
 mod description;
 mod doors;
+mod drain;
 mod leaks;
 mod life;
 mod pauses;

@@ -2,13 +2,13 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use control::http::{Access, Api, Archives, serve};
 use control::live::{
-    Asker, CallDetail, CallSummary, Later, LiveCalls, Pause, PauseError, Recorded, RelayFacts,
+    Asker, CallDetail, CallSummary, Later, LiveCalls, Pause, PauseError, Recorded, RelayAway, RelayFacts,
 };
 use control::masking::{CityFiles, Masking};
 use control::moment::Moment;
@@ -36,6 +36,8 @@ pub struct Calls {
     pub attached: bool,
     /// The relay does not do what it is asked.
     pub deaf: bool,
+    /// No new calls are taken.
+    pub draining: AtomicBool,
     /// How often all calls were gone through.
     pub looks: Arc<AtomicU32>,
 }
@@ -71,8 +73,15 @@ impl LiveCalls for Calls {
         };
         Box::pin(std::future::ready(done))
     }
+    fn drain(&self, draining: bool) -> Later<'_, Result<(), RelayAway>> {
+        if !self.deaf {
+            self.draining.store(draining, Ordering::Relaxed);
+        }
+        Box::pin(std::future::ready(if self.deaf { Err(RelayAway) } else { Ok(()) }))
+    }
     fn relay(&self) -> RelayFacts {
         RelayFacts {
+            draining: self.draining.load(Ordering::Relaxed),
             connected: self.connected,
             recorder_attached: self.attached,
             lane: Some("uring".into()),

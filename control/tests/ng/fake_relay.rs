@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use relay::program::message::{
-    CallCounters, CallKey, Count, Event, Frame, LegCounters, LiveCall, LocalPorts, MAX_LIST, Refusal, Reply,
-    Request, Stats, Stream, VERSION, WorkerStats,
+    CallCounters, CallKey, Count, Event, Frame, LegCounters, Limit, LiveCall, LocalPorts, MAX_LIST, Refusal,
+    Reply, Request, Stats, Stream, VERSION, WorkerStats,
 };
 use relay::program::wire;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -31,6 +31,7 @@ pub struct State {
     pub slow: Duration,
     /// How many opens wait.
     pub waiting: usize,
+    pub draining: bool,
     next_port: u16,
     events: Option<mpsc::UnboundedSender<Frame>>,
 }
@@ -94,6 +95,7 @@ impl FakeRelay {
             let mut state = self.state();
             state.epoch += 1;
             state.calls.clear();
+            state.draining = false;
         }
         self.task = tokio::spawn(accept(UnixListener::bind(&self.path).unwrap(), Arc::clone(&self.state)));
     }
@@ -166,6 +168,9 @@ impl State {
                 if let Some(refusal) = self.refuse.clone() {
                     return Err(refusal);
                 }
+                if self.draining {
+                    return Err(Refusal::Overloaded(Limit::Draining));
+                }
                 if self.calls.contains_key(&call) {
                     return Err(Refusal::CallExists);
                 }
@@ -209,7 +214,12 @@ impl State {
             Request::Read { call } => {
                 self.calls.get(&call).map(|held| Reply::Counters(counters(held))).ok_or(Refusal::UnknownCall)
             }
+            Request::Drain { draining } => {
+                self.draining = draining;
+                Ok(Reply::Done)
+            }
             Request::Stats => Ok(Reply::Stats(Stats {
+                draining: self.draining,
                 lane: "uring".into(),
                 lane_reason: "it is there".into(),
                 calls: self.calls.len() as u64,

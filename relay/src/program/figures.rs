@@ -122,6 +122,8 @@ pub struct Stats {
     pub missing: Vec<String>,
     /// Calls open now.
     pub calls: u64,
+    /// Whether no new calls are taken, because control asked for it.
+    pub draining: bool,
     /// Port pairs free now.
     pub pairs_free: u64,
     /// Port pairs in the range.

@@ -90,6 +90,11 @@ pub enum Request {
     },
     /// The relay as a whole. Answer: [`Reply::Stats`].
     Stats,
+    /// Begins or ends draining: no new calls, those in progress go on. Answer: [`Reply::Done`].
+    Drain {
+        /// True: no new calls.
+        draining: bool,
+    },
     /// Asks for [`Event`]s on this connection from now on. Answer: [`Reply::Done`].
     Subscribe,
 }
@@ -190,6 +195,23 @@ impl std::fmt::Debug for TelephoneEvent {
     }
 }
 
+/// Why the relay takes on no new calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error)]
+pub enum Limit {
+    /// It drains.
+    #[error("it is draining")]
+    Draining,
+    /// `relay.max_calls` are open.
+    #[error("relay.max_calls are open")]
+    Calls,
+    /// `relay.max_packets_per_second` came in the last second.
+    #[error("relay.max_packets_per_second is reached")]
+    Packets,
+    /// The busiest worker used `relay.max_cpu_percent` of its core in the last second.
+    #[error("relay.max_cpu_percent is reached")]
+    Cpu,
+}
+
 /// Why the relay did not do what was asked. Nothing has changed then.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Refusal {
@@ -217,6 +239,9 @@ pub enum Refusal {
     /// No interface with this index, or none of its addresses is of this family.
     #[error("no interface of the relay has an address of the wanted kind")]
     NoInterface,
+    /// No new calls at present; calls in progress are untouched.
+    #[error("no new calls are taken: {0}")]
+    Overloaded(Limit),
     /// The process may not open more files.
     #[error("ran out of file descriptors: raise the limit (ulimit -n) or lower the number of calls")]
     OutOfFiles,

@@ -70,6 +70,14 @@ pub(super) async fn handle(server: &Shared, request: Request) -> Result<Reply, R
             Ok(Reply::Counters(counters(answered(asked).await?)?))
         }
         Request::List { after } => Ok(Reply::Calls(server.borrow().list(after))),
+        Request::Drain { draining } => {
+            tracing::info!(
+                "{}",
+                if draining { "draining: no new calls" } else { "new calls are taken again" }
+            );
+            server.borrow_mut().gate.drain(draining);
+            Ok(Reply::Done)
+        }
         Request::Stats => stats(server).await.map(Reply::Stats),
         Request::Hello { .. } | Request::Subscribe => Ok(Reply::Done),
     }
@@ -91,6 +99,7 @@ async fn stats(server: &Shared) -> Result<Stats, Refusal> {
             (0..server.workers.len()).map(|w| server.command(w, Command::Stats)).collect();
         let mut stats = server.stats.clone();
         stats.calls = server.calls.len() as u64;
+        stats.draining = server.gate.draining();
         stats.pairs_free = server.ports.free() as u64;
         stats.pairs_total = server.ports.total() as u64;
         (asked, stats)
@@ -135,6 +144,7 @@ impl Server {
         if self.calls.contains_key(&call) {
             return Err(Refusal::CallExists);
         }
+        self.gate.admits(self.calls.len(), self.recent)?;
         let (ports, streams) = self.take_ports(streams)?;
         let worker =
             self.load.iter().enumerate().min_by_key(|(_, calls)| **calls).map_or(0, |(index, _)| index);
