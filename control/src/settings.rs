@@ -21,7 +21,15 @@ relay::settings::settings! {
         /// Where a party's packets may come from when the proxy says nothing about it: "strict" takes the signalled address alone, "nat" lets another one be learned just after an offer or answer. The proxy says so per call with the flags SIP-source-address, pierce-NAT, asymmetric, or endpoint-learning=heuristic and =off.
         learning: SourceLearning = SourceLearning::Strict;
         /// Seconds that an offer waits for its answer before its ports are given back.
-        offer_timeout_seconds: u32 = 180, check |s: &u32| at_least(*s, 1);
+        offer_timeout_seconds: u32 = 3600, check |s: &u32| at_least(*s, 1);
+        /// Seconds without a packet after which an answered call ends, when neither party holds it.
+        timeout_seconds: u32 = 60, check |s: &u32| at_least(*s, 1);
+        /// The same for a call on hold.
+        silent_timeout_seconds: u32 = 3600, check |s: &u32| at_least(*s, 1);
+        /// Longest duration of any call from its answer on, in seconds; 0 for none but what the city allows.
+        final_timeout_seconds: u32 = 0;
+        /// Seconds that a call goes on after its delete, in case the proxy offers it again; the NG key delete-delay says it per call. Media flows, and is recorded, until then.
+        delete_delay_seconds: u32 = 0, check |s: &u32| if *s <= 3600 { Ok(()) } else { Err("an hour at most".into()) };
         /// Host part of the URIs in a route decision: where the proxy sends the call when nothing in its own configuration says where (BAUTA_NEXT_HOP). Name your carrier's SBC. The default leads nowhere. It is never taken from the caller's request: whoever chose it would be sent the callee's number.
         sip_host: String = "pop.invalid".into(), check |host: &String| sip_host(host);
         /// Folder of city files, `london.toml` for the city london: read at start and whenever one changes. A relative path starts at the folder of the settings file, or at the current one. It need not be there.

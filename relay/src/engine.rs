@@ -212,4 +212,5 @@ impl Engine {
 
 #[cfg(test)]
 #[path = "engine/engine_tests.rs"]
+#[allow(clippy::large_types_passed_by_value, reason = "a stream is written where it is used")]
 mod tests;

@@ -35,7 +35,7 @@ settings! {
         max_cpu_percent: u8 = 90, check |n: &u8| if *n <= 100 { Ok(()) } else { Err("over 100 %".into()) };
         /// How long after an offer or answer a leg's source address may be learned, in milliseconds.
         learn_window_ms: u32 = 3_000;
-        /// After so many seconds without a packet a call is reported to control as silent.
-        silence_seconds: u32 = 60, check |n: &u32| if *n > 0 { Ok(()) } else { Err("1 second at least".into()) };
+        /// Each time so many seconds have passed without a packet, a call is reported to control as silent. Control decides when that is too long, no finer than this.
+        silence_seconds: u32 = 10, check |n: &u32| if *n > 0 { Ok(()) } else { Err("1 second at least".into()) };
     }
 }

@@ -35,6 +35,7 @@ pub struct Pair {
 
 /// One row of the binding table.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "independent facts, each negotiated by itself")]
 pub struct Row {
     /// What this port is for.
     pub port: Port,

@@ -19,7 +19,7 @@ use super::label;
 use super::link::Link;
 use super::registry::{Entry, Live, Registry};
 use super::report::report;
-use super::state::{Call, Ended, Names, Terms};
+use super::state::{Call, Ended, Names, Terms, Times};
 use crate::moment::Moment;
 use crate::ng::counts::Counts;
 use crate::ng::error::NgError;
@@ -42,8 +42,10 @@ const NOTE_TRIES: u32 = 8;
 pub struct Policy {
     /// What becomes of an offer that no route decision announced.
     pub unrouted: UnroutedOffers,
-    /// How long an offer waits for its answer.
-    pub offer_timeout: time::Duration,
+    /// After how long calls end by themselves.
+    pub times: Times,
+    /// How long a call goes on after its delete.
+    pub delete_delay: time::Duration,
     /// Where packets may come from when the proxy says nothing about it.
     pub learning: Learning,
 }
@@ -72,7 +74,13 @@ impl Calls {
     ) -> Arc<Self> {
         let policy = Policy {
             unrouted: settings.unrouted_offers,
-            offer_timeout: time::Duration::seconds(settings.offer_timeout_seconds.into()),
+            times: Times {
+                offer: time::Duration::seconds(settings.offer_timeout_seconds.into()),
+                silence: time::Duration::seconds(settings.timeout_seconds.into()),
+                silent: time::Duration::seconds(settings.silent_timeout_seconds.into()),
+                longest: time::Duration::seconds(settings.final_timeout_seconds.into()),
+            },
+            delete_delay: time::Duration::seconds(settings.delete_delay_seconds.into()),
             learning: settings.learning.into(),
         };
         Arc::new(Self {
@@ -289,8 +297,18 @@ impl Calls {
                 }
                 match scope {
                     Scope::Nothing => return nothing_deleted(request),
-                    Scope::Branch => return self.end_branch(&entry, live).await,
+                    Scope::Branch => {
+                        self.keep(&entry, live).await;
+                        return Ok(ok());
+                    }
                     Scope::Call => {}
+                }
+                let delay = request.options.delete_delay.map(|s| time::Duration::seconds(s.into()));
+                let delay = delay.unwrap_or(self.policy.delete_delay);
+                if delay.is_positive() {
+                    live.call.delete_at.get_or_insert(OffsetDateTime::now_utc() + delay);
+                    self.keep(&entry, live).await;
+                    return if request.options.fast { Ok(ok()) } else { self.query(request).await };
                 }
                 let why = live.call.given_up();
                 if why == Ended::Unanswered {
@@ -311,16 +329,15 @@ impl Calls {
         }
     }
 
-    /// Keeps that one destination of a forked call is given up, here and in the relay's blob.
-    async fn end_branch(&self, entry: &Arc<Entry>, live: Live) -> Result<Value, NgError> {
-        let (key, ask) = (live.call.key, self.to_update(&live.call)?);
+    /// Keeps that one destination of a forked call is given up, or that a call is to end soon, here and in the relay's
+    /// blob. It is so whatever the relay says: at worst a new control does not know, and other time-outs end the call.
+    async fn keep(&self, entry: &Arc<Entry>, live: Live) {
+        let (key, ask) = (live.call.key, self.to_update(&live.call));
         self.registry.put(entry, live);
-        // The branch is gone whatever the relay says: at worst a new control waits for it until the offer's time is over.
-        match self.link.client() {
-            Ok(client) => drop(client.ask(ask).await.inspect_err(|e| tracing::warn!(call = %key, "{e}"))),
-            Err(e) => tracing::warn!(call = %key, "{e}"),
+        let told = async { self.link.client()?.ask(ask?).await.map_err(|e| NgError::from(&e)) };
+        if let Err(e) = told.await {
+            tracing::warn!(call = %key, "{e}");
         }
-        Ok(ok())
     }
 
     /// Ends a call whose turn the caller holds: at once, or, while the relay is away, when it is back.

@@ -19,7 +19,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use super::desk::Calls;
 use super::label;
 use super::registry::{Entry, Live};
-use super::state::{Call, Ended, HOLD};
+use super::state::{Call, Ended};
 use crate::live::RelayFacts;
 use crate::moment::Moment;
 use crate::ng::error::NgError;
@@ -147,12 +147,11 @@ async fn connect(calls: &Arc<Calls>, socket: &Path) -> Result<UnboundedReceiver<
     let Reply::Stats(stats) = client.ask(Request::Stats).await? else { return Err(ClientError::Unexpected) };
     let found = list(&client).await?;
     // A relay that was started anew while the POP drains must not begin to fill it again.
-    let stats = match calls.link.facts().draining && !stats.draining {
-        true => {
-            client.ask(Request::Drain { draining: true }).await.map(|_| Stats { draining: true, ..stats })?
-        }
-        false => stats,
-    };
+    let draining = calls.link.facts().draining;
+    if draining && !stats.draining {
+        client.ask(Request::Drain { draining }).await?;
+    }
+    let stats = Stats { draining: draining || stats.draining, ..stats };
     // From here on no await: what is deleted meanwhile must not come back with the list.
     let to_close = rebuild(calls, found);
     admit(calls, client.clone(), stats);
@@ -264,8 +263,8 @@ fn open(calls: &Calls, found: Vec<LiveCall>) -> (Vec<Live>, HashSet<CallKey>) {
 
 /// Takes the relay's events until the connection ends.
 async fn attend(calls: &Arc<Calls>, mut events: UnboundedReceiver<Event>) {
-    let timeout = calls.policy.offer_timeout;
-    let overdue = |entry| end(calls, entry, move |call, now| call.overdue(now, timeout));
+    let times = calls.policy.times;
+    let overdue = |entry| end(calls, entry, move |call, now| call.overdue(now, &times));
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -278,13 +277,13 @@ async fn attend(calls: &Arc<Calls>, mut events: UnboundedReceiver<Event>) {
                 }
                 Some(Event::Digit { .. } | Event::Load(_)) => {}
                 Some(Event::Silent { call, seconds }) if calls.link.lock().foreign.contains(&call) => {
-                    if i64::from(seconds) >= HOLD.whole_seconds() {
+                    if time::Duration::seconds(seconds.into()) >= times.silent {
                         end_foreign(calls, call);
                     }
                 }
                 Some(Event::Expired { call }) if calls.link.lock().foreign.contains(&call) => end_foreign(calls, call),
                 Some(Event::Silent { call, seconds }) => {
-                    let silent = move |call: &Call, now| call.silent_too_long(seconds, now).then_some(Ended::Silence);
+                    let silent = move |call: &Call, now| call.silent_too_long(seconds, now, &times).then_some(Ended::Silence);
                     calls.registry.find_key(call).into_iter().for_each(|entry| end(calls, entry, silent));
                 }
                 // The limit counts from the answer, and the relay's clock from the offer: ask our own.

@@ -20,11 +20,19 @@ use crate::route::Routed;
 use crate::sdp::write::{Mux, Origin};
 use crate::sdp::{Media, Sdp};
 
-/// An answered call whose media may flow both ways ends after so long without a packet.
-pub const SILENCE: Duration = Duration::seconds(60);
-/// A call on hold ends after so long. On hold is whoever cannot both speak and listen: many phones send nothing
-/// while they hold with `sendonly`.
-pub const HOLD: Duration = Duration::hours(1);
+/// After how long a call ends by itself; the settings' `…_timeout_seconds`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    /// Offered and not answered.
+    pub offer: Duration,
+    /// Answered, media may flow both ways, and no packet comes.
+    pub silence: Duration,
+    /// On hold without a packet. On hold is whoever cannot both speak and listen: many phones send nothing while they
+    /// hold with `sendonly`.
+    pub silent: Duration,
+    /// From the answer, whatever happens; zero for never.
+    pub longest: Duration,
+}
 
 /// What a call inherits from its route decision.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,6 +113,9 @@ pub struct Call {
     /// The pause of its recording, while there is one.
     #[serde(default)]
     pub pause: Option<Pause>,
+    /// The proxy has deleted it, and it goes on until then in case an offer or answer follows.
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    pub delete_at: Option<OffsetDateTime>,
     /// The m-lines.
     pub lines: Vec<Line>,
     /// Any answer was seen, provisional ones too: from now on an offer waits for its answer to count.
@@ -176,6 +187,7 @@ impl Call {
             signalled_at: now,
             terms,
             pause: None,
+            delete_at: None,
             lines: Vec::new(),
             settled: false,
             streams: 0,
@@ -244,6 +256,7 @@ impl Call {
         }
         self.offer = Offer { by, lines, pending: true };
         self.signalled_at = now;
+        self.delete_at = None;
         if !self.settled {
             self.apply_offer();
         }
@@ -290,6 +303,7 @@ impl Call {
         }
         self.settled = true;
         self.signalled_at = now;
+        self.delete_at = None;
         if !options.provisional {
             self.answered_at.get_or_insert(now);
             self.offer.pending = false;
@@ -350,19 +364,23 @@ impl Call {
         self.settled && !self.lines.iter().any(Line::flows)
     }
 
-    /// Why it must end now, if it must: not answered for `offer_timeout`, or at its longest duration.
-    pub fn overdue(&self, now: OffsetDateTime, offer_timeout: Duration) -> Option<Ended> {
+    /// Why it must end now, if it must: deleted a while ago, not answered in time, or at its longest duration.
+    pub fn overdue(&self, now: OffsetDateTime, times: &Times) -> Option<Ended> {
+        if self.delete_at.is_some_and(|at| now >= at) {
+            return Some(self.given_up());
+        }
         let Some(answered) = self.answered_at else {
-            return (now - self.signalled_at >= offer_timeout).then_some(Ended::Unanswered);
+            return (now - self.signalled_at >= times.offer).then_some(Ended::Unanswered);
         };
-        let longest = self.terms.as_ref().map_or(0, |terms| terms.max_seconds);
-        (longest > 0 && now - answered >= Duration::seconds(longest.into())).then_some(Ended::Limit)
+        let allowed = self.terms.as_ref().map_or(0, |terms| terms.max_seconds);
+        let over = |longest: Duration| longest.is_positive() && now - answered >= longest;
+        (over(Duration::seconds(allowed.into())) || over(times.longest)).then_some(Ended::Limit)
     }
 
     /// Whether a silence of `seconds` ends it. Counts from the last offer or answer at the earliest: a call that
     /// comes off hold, or was just answered, has had no chance to speak.
-    pub fn silent_too_long(&self, seconds: u32, now: OffsetDateTime) -> bool {
-        let longest = if self.held() { HOLD } else { SILENCE };
+    pub fn silent_too_long(&self, seconds: u32, now: OffsetDateTime, times: &Times) -> bool {
+        let longest = if self.held() { times.silent } else { times.silence };
         let silence = Duration::seconds(seconds.into()).min(now - self.signalled_at);
         self.answered_at.is_some() && silence >= longest
     }

@@ -36,6 +36,8 @@ pub struct Options {
     pub fatal: bool,
     /// A delete that wants no statistics.
     pub fast: bool,
+    /// How many seconds the call goes on after its delete (`delete-delay`).
+    pub delete_delay: Option<u32>,
     /// The proxy understands `result: load limit` (`supports`).
     pub load_limit: bool,
     /// What becomes of the recording (`record-call`).
@@ -70,7 +72,7 @@ pub fn plain(name: &str) -> String {
 }
 
 /// Keys that are read elsewhere, or that the incumbent has and that change nothing here. Others are unknown.
-const KNOWN: &str = "address-family allow-asymmetric-codecs codec delete-delay digits direction drop-traffic dtls \
+const KNOWN: &str = "address-family allow-asymmetric-codecs codec digits direction drop-traffic dtls \
     dtls-fingerprint dtls-reverse from-interface from-label generate-mid ice ice-lite interface label \
     media-address metadata osrtp pause ptime ptime-reverse recording-dir recording-file \
     recording-pattern repacketize replace rtcp-mux sdes sdp-attr set-label sip-message-type \
@@ -98,6 +100,10 @@ impl Options {
                 _ => {}
             },
             "discard-recording" => self.discard |= !matches!(first().as_str(), "no" | "off" | "false" | "0"),
+            // An hour at most: what a call on hold may last.
+            "delete-delay" => {
+                self.delete_delay = value.int().and_then(|s| u32::try_from(s).ok()).map(|s| s.min(3600));
+            }
             "sip-code" | "sip-response-code" => {
                 self.provisional |= value.int().is_some_and(|code| (100..200).contains(&code));
             }

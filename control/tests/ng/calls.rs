@@ -197,6 +197,31 @@ async fn calls_end_by_time_for_a_reason_and_the_late_delete_is_answered() {
 }
 
 #[tokio::test]
+async fn a_delayed_delete_lets_the_call_go_on_for_a_while_and_an_offer_keeps_it() {
+    let mut site = Site::new().await;
+    let delayed = |call_id: &str, seconds: &str| {
+        let mut request = delete(call_id);
+        request["delete-delay"] = seconds.into();
+        request
+    };
+    for call_id in ["gone", "kept"] {
+        site.call(call_id).await;
+        let reply = site.proxy.ask(delayed(call_id, "1")).await;
+        assert_eq!((&reply["result"], reply["tags"].is_object()), (&json!("ok"), true));
+    }
+    let mut again = offer("kept", 4200);
+    again["to-tag"] = answer("kept", 5000)["to-tag"].clone();
+    assert_eq!(site.proxy.ask(again).await["result"], "ok");
+    assert_eq!(site.relay.state().calls.len(), 2, "both go on");
+    // A new control knows it as well.
+    site.restart_control().await;
+    until(|| site.relay.state().calls.len() == 1).await;
+    assert_eq!(site.proxy.ask(delete("gone")).await["result"], "ok");
+    assert_eq!(site.proxy.ask(delayed("kept", "0")).await["result"], "ok");
+    assert!(site.relay.state().calls.is_empty(), "0 is at once");
+}
+
+#[tokio::test]
 async fn no_number_leaves_control_nor_gets_into_a_log() {
     let mut site = Site::new().await;
     let call_id = &format!("{CANARY}@10.0.0.7");

@@ -125,6 +125,7 @@ pub const MAX_CLOCKS: usize = 4;
 
 /// What one leg of one stream was negotiated to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[allow(clippy::struct_excessive_bools, reason = "independent facts, each negotiated by itself")]
 pub struct LegMedia {
     /// Where the relay's ports towards this leg lie; counts when the stream is opened, and is left alone later.
     pub place: Place,

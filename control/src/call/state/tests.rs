@@ -246,6 +246,31 @@ fn learning_is_strict_unless_the_proxy_knows_better() {
     assert_eq!(remotes(&opened(AUDIO, &nat).0)[0], Some("203.0.113.5:4000 203.0.113.5:4001".into()));
 }
 
+const TIMES: Times = Times {
+    offer: Duration::seconds(180),
+    silence: Duration::seconds(60),
+    silent: Duration::hours(1),
+    longest: Duration::ZERO,
+};
+
+#[test]
+fn a_deleted_call_waits_for_the_offer_that_keeps_it_and_the_longest_of_all_calls_ends_any() {
+    let options = Options::default();
+    let (mut call, _) = opened(AUDIO, &options);
+    answered(&mut call, AUDIO, &options);
+    let after = |seconds| NOW + Duration::seconds(seconds);
+    let times = Times { longest: Duration::seconds(500), ..TIMES };
+    call.delete_at = Some(after(30));
+    assert_eq!(
+        (call.overdue(after(29), &times), call.overdue(after(30), &times)),
+        (None, Some(Ended::Hangup))
+    );
+    call.offer(("a", Some("b")), (sdp(CALLER, AUDIO), &options), after(29)).unwrap();
+    assert_eq!(call.overdue(after(499), &times), None);
+    assert_eq!(call.overdue(after(500), &times), Some(Ended::Limit));
+    assert_eq!(call.overdue(after(500), &TIMES), None);
+}
+
 #[test]
 fn time_ends_a_call_for_a_reason() {
     let terms = Terms {
@@ -258,21 +283,23 @@ fn time_ends_a_call_for_a_reason() {
     let options = Options::default();
     let (mut call, _) =
         Call::open(&names(), "cid", ("a", None), (sdp(CALLER, AUDIO), &options), Some(terms), NOW).unwrap();
-    let (timeout, after) = (Duration::seconds(180), |seconds| NOW + Duration::seconds(seconds));
-    assert_eq!(call.overdue(after(179), timeout), None);
-    assert_eq!(call.overdue(after(180), timeout), Some(Ended::Unanswered));
-    assert!(!call.silent_too_long(1000, after(1000)), "ringing is silent");
+    let after = |seconds| NOW + Duration::seconds(seconds);
+    assert_eq!(call.overdue(after(179), &TIMES), None);
+    assert_eq!(call.overdue(after(180), &TIMES), Some(Ended::Unanswered));
+    assert!(!call.silent_too_long(1000, after(1000), &TIMES), "ringing is silent");
 
     call.answer(("a", "b"), (sdp(CALLEE, AUDIO), &options), after(100)).unwrap();
-    assert_eq!(call.overdue(after(699), timeout), None);
-    assert_eq!(call.overdue(after(700), timeout), Some(Ended::Limit));
-    assert!(!call.silent_too_long(150, after(150)), "it has had 50 seconds to speak");
-    assert!(call.silent_too_long(61, after(161)));
+    assert_eq!(call.overdue(after(699), &TIMES), None);
+    assert_eq!(call.overdue(after(700), &TIMES), Some(Ended::Limit));
+    assert!(!call.silent_too_long(150, after(150), &TIMES), "it has had 50 seconds to speak");
+    assert!(call.silent_too_long(61, after(161), &TIMES));
 
     call.offer(("a", Some("b")), (sdp(CALLER, &format!("{AUDIO}a=inactive;")), &options), after(200))
         .unwrap();
     call.answer(("a", "b"), (sdp(CALLEE, &format!("{AUDIO}a=inactive;")), &options), after(200)).unwrap();
-    assert!(!call.silent_too_long(3000, after(3000)) && call.silent_too_long(3700, after(3900)));
+    assert!(
+        !call.silent_too_long(3000, after(3000), &TIMES) && call.silent_too_long(3700, after(3900), &TIMES)
+    );
 }
 
 #[test]
@@ -280,8 +307,8 @@ fn a_provisional_answer_lets_media_flow_and_does_not_count() {
     let (mut call, _) = opened(AUDIO, &Options::default());
     answered(&mut call, AUDIO, &Options { provisional: true, ..Options::default() });
     assert!(remotes(&call)[1].is_some() && call.answered_at.is_none());
-    assert!(!call.silent_too_long(5000, NOW + Duration::seconds(5000)), "it rings");
-    assert_eq!(call.overdue(NOW + Duration::hours(1), Duration::seconds(180)), Some(Ended::Unanswered));
+    assert!(!call.silent_too_long(5000, NOW + Duration::seconds(5000), &TIMES), "it rings");
+    assert_eq!(call.overdue(NOW + Duration::hours(1), &TIMES), Some(Ended::Unanswered));
     // Another destination takes the call; the last 1xx of the first one changes nothing any more.
     let other = || (sdp(CALLEE, &AUDIO.replace("4000", "7000")), Options::default());
     let (taken, final_) = other();
