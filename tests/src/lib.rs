@@ -24,6 +24,7 @@ pub mod http;
 pub mod kamailio;
 pub mod leak;
 pub mod ng;
+pub mod phone;
 pub mod pop;
 pub mod ports;
 pub mod process;
