@@ -85,7 +85,13 @@ fn running(readyz: &str, findings: &mut Vec<Finding>) {
     } else {
         findings.push(Finding(State::Missing, "relay", text(&relay["trouble"])));
     }
+    if relay["draining"] == true {
+        let words = "draining: no new calls are taken; `bauta drain --undo` ends that";
+        findings.push(Finding(State::Missing, "relay", words.into()));
+    }
+    let trouble = facts["recorder"]["trouble"].as_str();
     findings.push(match (relay["recorder_attached"] == true, relay["connected"] == true) {
+        (true, _) if trouble.is_some() => Finding(State::Missing, "recorder", text(&facts["recorder"]["trouble"])),
         (true, _) => Finding(State::Ok, "recorder", "attached to the relay's tap".into()),
         (false, true) => {
             let words = "not attached: calls go on, and what the tap's rings hold is recorded when it comes back in time";
@@ -230,6 +236,20 @@ mod tests {
         );
         let states: Vec<_> = findings.iter().map(|Finding(state, name, _)| (*name, *state)).collect();
         assert_eq!(states, [("control", State::Ok), ("relay", State::Ok), ("recorder", State::Missing)]);
+    }
+
+    #[test]
+    fn a_draining_relay_and_a_recorder_that_cannot_write_are_named() {
+        let mut findings = Vec::new();
+        running(
+            r#"{"ready":false,"store":{"ok":true},"recorder":{"trouble":"its disk is full"},"relay":{"connected":true,
+                "lane":"uring","lane_reason":"so","draining":true,"recorder_attached":true,"trouble":null}}"#,
+            &mut findings,
+        );
+        let missing = findings.iter().filter(|Finding(state, ..)| *state == State::Missing);
+        let words: Vec<_> = missing.map(|Finding(_, _, words)| words.as_str()).collect();
+        assert!(words[1].contains("bauta drain --undo"), "{words:?}");
+        assert_eq!(words[2], "its disk is full");
     }
 
     #[test]
