@@ -35,16 +35,24 @@ pub struct Pop {
 impl Pop {
     /// Starts all three, each ready when this returns.
     pub fn start(lane: Lane) -> Self {
+        Self::with(lane, |ports| {
+            let (first, last) = ports.media();
+            format!("address = \"127.0.0.1\"\nports = \"{first}-{last}\"\n")
+        })
+    }
+
+    /// The same, with these lines under `[relay]`, which say where its media ports are.
+    pub fn with(lane: Lane, relay: impl FnOnce(&Ports) -> String) -> Self {
         let ports = Ports::take();
         let folder = tempfile::Builder::new().prefix("bauta-test-").tempdir().expect("temporary directory");
-        let (first, last) = ports.media();
+        let relay = relay(&ports);
         let lane = match lane {
             Lane::Chosen => std::env::var("BAUTA_TEST_LANE")
                 .map_or_else(|_| String::new(), |lane| format!("lane = \"{lane}\"\n")),
             Lane::Mmsg => "lane = \"mmsg\"\n".into(),
         };
         let settings = format!(
-            "[relay]\naddress = \"127.0.0.1\"\nports = \"{first}-{last}\"\nworkers = 1\npin = false\ntap_ring_mib = 8\n{lane}\n\
+            "[relay]\n{relay}workers = 1\npin = false\ntap_ring_mib = 8\n{lane}\n\
              [control]\nng = \"{}\"\nhttp = \"{}\"\n",
             ports.ng(),
             ports.http()
