@@ -110,8 +110,8 @@ impl Mask {
         now_ns: u64,
     ) -> Option<usize> {
         // No contributing sources, no extension, no padding: nothing moves.
-        let length =
-            if *packet.first()? & 0x3f == 0 { packet.len() } else { header::strip(packet, extensions)? };
+        let plain = *packet.first()? == 0x80;
+        let length = if plain { packet.len() } else { header::strip(packet, extensions)? };
         let header = packet.first_chunk_mut::<RTP_HEADER>()?;
         let [_, second, s0, s1, t0, t1, t2, t3, c0, c1, c2, c3] = header;
         let came = Came {

@@ -76,8 +76,9 @@ pub(super) enum Return {
     Beside,
 }
 
-/// A packet so far behind the newest is no late one: the source began anew (RFC 3550, appendix A.1).
-const MISORDER: i16 = 100;
+/// How far a late packet is ahead of the newest; one further behind is of a source that began anew (RFC 3550,
+/// appendix A.1).
+const LATE: std::ops::RangeInclusive<i16> = -100..=0;
 /// So long after it was replaced, a source's packets may still be under way.
 const LATENESS_NS: u64 = 100_000_000;
 /// And so many of them.
@@ -128,7 +129,7 @@ impl Source {
     #[inline]
     pub(super) fn track(&mut self, came: Came) {
         let ahead = self.ahead(came);
-        if ahead > 0 || ahead < -MISORDER {
+        if !LATE.contains(&ahead) {
             let step = came.timestamp.wrapping_sub(self.timestamp);
             if ahead == 1 && step.cast_signed() > 0 {
                 self.step = step;
@@ -162,7 +163,7 @@ impl Source {
         if came.at_ns.saturating_sub(self.at_ns) >= SILENCE_NS {
             return Return::Again;
         }
-        if (-MISORDER..=0).contains(&self.ahead(came)) {
+        if LATE.contains(&self.ahead(came)) {
             return Return::Late;
         }
         let Some(replaced) = &mut self.replaced else { return Return::Beside };

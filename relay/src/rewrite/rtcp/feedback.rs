@@ -33,7 +33,7 @@ pub(super) fn transport(packet: &mut [u8], parties: &mut Parties) -> Outcome {
         CONGESTION if packet.len() >= HEADER + 8 => about(packet, parties, media, packet.len()),
         _ => None,
     };
-    kept(packet, parties, sender, format, end)
+    Ok(kept(packet, parties, sender, format, end))
 }
 
 /// Payload-specific feedback (RFC 4585, section 6.3).
@@ -52,7 +52,7 @@ pub(super) fn payload(packet: &mut [u8], parties: &mut Parties) -> Outcome {
         APPLICATION => estimate(packet, parties),
         _ => None,
     };
-    kept(packet, parties, sender, format, end)
+    Ok(kept(packet, parties, sender, format, end))
 }
 
 /// Format, sender and media source of feedback.
@@ -62,10 +62,16 @@ fn head(packet: &[u8]) -> Result<(u8, u32, u32), DropReason> {
     Ok((first & 0x1f, word(packet, 4).ok_or(malformed)?, word(packet, 8).ok_or(malformed)?))
 }
 
-fn kept(packet: &mut [u8], parties: &mut Parties, sender: u32, format: u8, end: Option<usize>) -> Outcome {
-    let Some(length) = end else { return Ok(None) };
-    let Some(shown) = parties.sender(sender) else { return Ok(None) };
-    Ok(put(packet, 4, shown).then_some(Kept { count: format, length }))
+/// The packet up to `end`, from the sender as it is shown.
+fn kept(
+    packet: &mut [u8],
+    parties: &mut Parties,
+    sender: u32,
+    format: u8,
+    end: Option<usize>,
+) -> Option<Kept> {
+    let (length, shown) = (end?, parties.sender(sender)?);
+    put(packet, 4, shown).then_some(Kept { count: format, length })
 }
 
 /// Feedback about a known media source, of which `length` bytes are kept.
