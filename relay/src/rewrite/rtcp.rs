@@ -76,7 +76,8 @@ pub fn rewrite(buffer: &mut [u8], length: usize, sent: &mut Mask, heard: &Mask) 
     if write == 0 {
         return Err(DropReason::EmptyRtcp);
     }
-    Ok(write + names(buffer.get_mut(write..length + SDES), &described, parties.sent.cname()))
+    let room = buffer.len().min(length + SDES);
+    Ok(write + names(buffer.get_mut(write..room), &described, parties.sent.cname()))
 }
 
 /// The validity checks of RFC 3550, appendix A.2, but that a compound may begin with any packet (RFC 5506).
