@@ -118,6 +118,10 @@ impl Engine {
         };
         let (own, peer) = (row.own, row.peer);
         let peer_rtp = self.table.at(peer.rtp).ok_or(DropReason::NoDestination)?;
+        if !row.verbatim && matches!(packet, Packet::Rtp { .. }) && row.mask.looped(datagram, &peer_rtp.mask)
+        {
+            return Err(DropReason::Looped);
+        }
         let via = if packet == Packet::Rtcp && !peer_rtp.rtcp_mux { peer.rtcp } else { peer.rtp };
         let to = self.table.at(via).and_then(|r| r.source.destination());
         let row = self.table.at_mut(slot.index).ok_or(DropReason::Stale)?;
@@ -134,12 +138,14 @@ impl Engine {
                 if row.tapping && row.tapped.contains(payload_type) {
                     self.tapping.packet(row, datagram, now);
                 }
-                if !row.verbatim {
-                    row.mask.rtp(datagram);
-                }
                 row.rtp.packets += 1;
                 row.rtp.bytes += length as u64;
-                length
+                if row.verbatim {
+                    length
+                } else {
+                    let rewritten = row.mask.rtp(datagram, row.extensions, &row.clocks, now.mono_ns);
+                    rewritten.ok_or(DropReason::Malformed)?
+                }
             }
             Packet::Opaque => {
                 row.rtp.packets += 1;
@@ -152,9 +158,9 @@ impl Engine {
                 length
             }
             Packet::Rtcp => {
-                let mask = |index| self.table.at(index).map(|r| r.mask).ok_or(DropReason::NoDestination);
-                let (sent, heard) = (mask(own.rtp)?, mask(peer.rtp)?);
-                let rewritten = rtcp::rewrite(buffer, length, &sent, &heard)?;
+                let heard = self.table.at(peer.rtp).map(|r| r.mask).ok_or(DropReason::NoDestination)?;
+                let sender = self.table.at_mut(own.rtp).ok_or(DropReason::Stale)?;
+                let rewritten = rtcp::rewrite(buffer, length, &mut sender.mask, &heard)?;
                 let row = self.table.at_mut(slot.index).ok_or(DropReason::Stale)?;
                 row.rtcp.packets += 1;
                 row.rtcp.bytes += length as u64;

@@ -91,7 +91,7 @@ mod tests {
                 if let Ok(packet) = Oracle::unmarshal(&mut bytes.as_slice()) {
                     prop_assert_eq!(packet.header.payload_type, payload_type);
                 } else {
-                    // It also parses the elements inside RFC 8285 extensions, which a relay does not look into.
+                    // It also parses the elements inside RFC 8285 extensions, which are for the rewriting to look into.
                     prop_assert!(bytes[0] & 0x10 != 0);
                 }
             }

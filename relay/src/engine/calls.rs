@@ -249,12 +249,15 @@ impl Engine {
             let pairs = legs.map(|[rtp, rtcp]| Pair { rtp: rtp.index, rtcp: rtcp.index });
             let [caller, callee] = pairs;
             for ((leg, slots), seed) in Leg::BOTH.into_iter().zip(legs).zip(seeds) {
+                let first = call.streams.first().and_then(|s| s.get(leg as usize)).map(|[rtp, _]| *rtp);
+                let first = first.and_then(|rtp| self.table.get(rtp)).map(|row| row.mask);
                 let (own, peer) = if leg == Leg::Caller { (caller, callee) } else { (callee, caller) };
                 for (slot, port) in slots.into_iter().zip([Port::Rtp, Port::Rtcp]) {
                     let (call_key, timeline) = (call.key, call.timeline());
                     let identity =
                         Identity { call: call_key, leg, stream: number, port, own, peer, timeline };
                     let mut row = Row::new(identity, seed);
+                    first.iter().for_each(|first| row.mask.share_cname(first));
                     row.tapping = call.recorded && !call.paused;
                     row.signal(&stream, now.mono_ns, self.spans.learn_window_ns);
                     self.table.put(slot, row);

@@ -7,6 +7,9 @@ use crate::call::Leg;
 use crate::program::message::{Event, Learning, LegMedia, PayloadTypes, Refusal, Remote, Stream};
 use crate::tap::{self, Attachment, Host, Kind, Record};
 
+#[path = "privacy_tests.rs"]
+mod privacy;
+
 const CALL: CallKey = CallKey(42);
 const SECOND: u64 = 1_000_000_000;
 const SPANS: Spans = Spans { learn_window_ns: 3 * SECOND, silence_ns: 60 * SECOND };

@@ -1,69 +1,92 @@
-//! RTCP towards the other party: sender and receiver reports rewritten to match the RTP that it saw, one SDES with a
-//! random CNAME, BYE without its reason. Everything else (APP, XR, feedback, unknown) is left out: an allow-list.
+//! RTCP towards the other party, rewritten to match the RTP that it saw. An allow-list: sender and receiver reports,
+//! a random CNAME in place of every description, BYE without its reason, the extended reports of RFC 3611, and the
+//! feedback of RFC 4585 and 5104. Everything else (APP, unknown types) is left out.
 //!
 //! RFC 3550, section 6; the checks of its appendix A.2. In place: what is written never passes what is still to be
 //! read, but for the SDES at the end, for which the caller leaves [`SDES`] bytes of room behind the packet.
 
-use super::Mask;
-use crate::drop_reason::DropReason;
+mod bytes;
+mod extended;
+mod feedback;
+mod report;
 
-/// Bytes of the SDES packet that is appended: header, SSRC, CNAME item with 16 characters, terminator.
-pub const SDES: usize = 28;
+use super::{Guise, Mask};
+use crate::drop_reason::DropReason;
+use bytes::{half, keep, put, word};
+
+/// Bytes of an SDES packet with one chunk: header, SSRC, CNAME item with 16 characters, terminator.
+pub const SDES: usize = 4 + CHUNK;
+
+const CHUNK: usize = 24;
+/// Sources of one compound that are described.
+const DESCRIBED: usize = 4;
 
 const SENDER_REPORT: u8 = 200;
 const RECEIVER_REPORT: u8 = 201;
 const SOURCE_DESCRIPTION: u8 = 202;
 const GOODBYE: u8 = 203;
-const REPORT_BLOCK: usize = 24;
+const TRANSPORT_FEEDBACK: u8 = 205;
+const PAYLOAD_FEEDBACK: u8 = 206;
+const EXTENDED_REPORT: u8 = 207;
+
+/// What is left of one packet: the low five bits of its first byte (a count or a format), and its length, a multiple
+/// of four.
+struct Kept {
+    count: u8,
+    length: usize,
+}
+
+/// One packet's outcome; none if nothing of it may pass.
+type Outcome = Result<Option<Kept>, DropReason>;
 
 /// Rewrites the compound packet in `buffer[..length]`, which came from the leg that `sent` masks; its report blocks
 /// speak of the RTP that `heard` masks (the other direction). Returns the new length.
-pub fn rewrite(buffer: &mut [u8], length: usize, sent: &Mask, heard: &Mask) -> Result<usize, DropReason> {
+pub fn rewrite(buffer: &mut [u8], length: usize, sent: &mut Mask, heard: &Mask) -> Result<usize, DropReason> {
     let malformed = DropReason::MalformedRtcp;
     check(buffer.get(..length).ok_or(malformed)?)?;
+    let mut parties = Parties { sent, heard };
     let (mut read, mut write) = (0, 0);
-    let mut describe = None;
+    let mut described = [None; DESCRIBED];
     while read < length {
         let rest = buffer.get_mut(read..length).ok_or(malformed)?;
-        let [first, kind, high, low, ..] = *rest else { return Err(malformed) };
-        let size = (usize::from(u16::from_be_bytes([high, low])) + 1) * 4;
-        let padding = if first & 0x20 == 0 { 0 } else { rest.get(size - 1).copied().map_or(0, usize::from) };
-        let packet = rest.get_mut(..size - padding).ok_or(malformed)?;
+        let [first, kind, ..] = *rest else { return Err(malformed) };
+        let size = size(rest).ok_or(malformed)?;
+        let packet = rest.get_mut(..size - padding(rest, size)).ok_or(malformed)?;
         let kept = match kind {
-            SENDER_REPORT => report(packet, 28, sent, heard)?,
-            RECEIVER_REPORT => report(packet, 8, sent, heard)?,
+            SENDER_REPORT => report::sender(packet, &mut parties)?,
+            RECEIVER_REPORT => report::receiver(packet, &mut parties)?,
             SOURCE_DESCRIPTION => {
-                describe = ssrc(packet, 4).and_then(|s| sent.of_source(s)).map(|g| g.shown).or(describe);
-                0
+                describe(packet, first & 0x1f, &mut parties, &mut described)?;
+                None
             }
-            GOODBYE => goodbye(packet, sent),
-            _ => 0,
+            GOODBYE => goodbye(packet, &parties)?,
+            TRANSPORT_FEEDBACK => feedback::transport(packet, &mut parties)?,
+            PAYLOAD_FEEDBACK => feedback::payload(packet, &mut parties)?,
+            EXTENDED_REPORT => extended::report(packet, &mut parties)?,
+            _ => None,
         };
-        buffer.copy_within(read..read + kept, write);
+        if let Some(Kept { count, length }) = kept {
+            let [high, low] = u16::try_from(length / 4 - 1).map_err(|_| malformed)?.to_be_bytes();
+            packet.first_chunk_mut().map(|h| *h = [0x80 | count & 0x1f, kind, high, low]).ok_or(malformed)?;
+            buffer.copy_within(read..read + length, write);
+            write += length;
+        }
         read += size;
-        write += kept;
     }
     if write == 0 {
         return Err(DropReason::EmptyRtcp);
     }
-    if let (Some(shown), Some(room)) = (describe, buffer.get_mut(write..write + SDES)) {
-        room.fill(0);
-        let header = [0x81, SOURCE_DESCRIPTION, 0, 6];
-        let item = [1, 16];
-        let bytes = header.into_iter().chain(shown.to_be_bytes()).chain(item).chain(*sent.cname());
-        room.iter_mut().zip(bytes).for_each(|(place, byte)| *place = byte);
-        write += SDES;
-    }
-    Ok(write)
+    let room = buffer.len().min(length + SDES);
+    Ok(write + names(buffer.get_mut(write..room), &described, parties.sent.cname()))
 }
 
 /// The validity checks of RFC 3550, appendix A.2, but that a compound may begin with any packet (RFC 5506).
 fn check(mut rest: &[u8]) -> Result<(), DropReason> {
     while !rest.is_empty() {
-        let [first, _, high, low, ..] = *rest else { return Err(DropReason::MalformedRtcp) };
-        let size = (usize::from(u16::from_be_bytes([high, low])) + 1) * 4;
+        let [first, ..] = *rest else { return Err(DropReason::MalformedRtcp) };
+        let size = size(rest).ok_or(DropReason::MalformedRtcp)?;
         let (packet, after) = rest.split_at_checked(size).ok_or(DropReason::MalformedRtcp)?;
-        let padding = if first & 0x20 == 0 { 0 } else { packet.last().copied().map_or(0, usize::from) };
+        let padding = padding(packet, size);
         let padded = first & 0x20 != 0;
         // Only the last packet may be padded, by a multiple of four that leaves the header.
         if first >> 6 != 2
@@ -77,180 +100,120 @@ fn check(mut rest: &[u8]) -> Result<(), DropReason> {
     Ok(())
 }
 
-/// A sender or receiver report whose blocks begin at `blocks`: SSRCs, RTP time-stamp and highest sequence mapped;
-/// blocks about unknown sources left out, and profile extensions behind the blocks cut off. Returns its length.
-fn report(packet: &mut [u8], blocks: usize, sent: &Mask, heard: &Mask) -> Result<usize, DropReason> {
+/// Bytes of the packet at the start of `rest`, its header included.
+fn size(rest: &[u8]) -> Option<usize> {
+    Some((usize::from(half(rest, 2)?) + 1) * 4)
+}
+
+/// Bytes of padding in a packet of `size` bytes at the start of `rest`.
+fn padding(rest: &[u8], size: usize) -> usize {
+    let padded = rest.first().is_some_and(|first| first & 0x20 != 0);
+    if padded { rest.get(size - 1).copied().map_or(0, usize::from) } else { 0 }
+}
+
+/// Who speaks in a compound, and who is spoken of.
+struct Parties<'a> {
+    sent: &'a mut Mask,
+    heard: &'a Mask,
+}
+
+impl Parties<'_> {
+    /// The SSRC that the sender of an RTCP packet is shown as. None for one that the other direction shows: our own
+    /// RTCP reflected, which would go round for ever between two that reflect.
+    fn sender(&mut self, ssrc: u32) -> Option<u32> {
+        if let Some(guise) = self.sent.of_source(ssrc) {
+            return Some(guise.shown);
+        }
+        if self.heard.shows(ssrc) {
+            return None;
+        }
+        // It has sent no RTP: it reports under what will be shown once it does.
+        self.sent.reporter = Some(ssrc);
+        Some(self.sent.shown)
+    }
+
+    /// The other party's source behind an SSRC that this one speaks of.
+    fn media(&self, shown: u32) -> Option<Guise> {
+        self.heard.of_shown(shown)
+    }
+
+    /// As [`Self::media`], when the packet with the shown number `sequence` was.
+    fn media_at(&self, shown: u32, sequence: u16) -> Option<Guise> {
+        self.heard.of_shown_at(shown, sequence)
+    }
+
+    /// The other party's own SSRC behind one that this one speaks of, also if it sends no RTP.
+    fn party(&self, shown: u32) -> Option<u32> {
+        let silent = if shown == self.heard.shown { self.heard.reporter } else { None };
+        self.media(shown).map(|g| g.source).or(silent)
+    }
+}
+
+/// Takes note of which sources an SDES describes (RFC 3550, section 6.5); of what it says of them nothing is kept.
+fn describe(
+    packet: &[u8],
+    chunks: u8,
+    parties: &mut Parties,
+    described: &mut [Option<u32>; DESCRIBED],
+) -> Result<(), DropReason> {
     let malformed = DropReason::MalformedRtcp;
-    let count = usize::from(packet.first().ok_or(malformed)? & 0x1f);
-    if packet.len() < blocks + count * REPORT_BLOCK {
-        return Err(malformed);
+    let mut at = 4;
+    for _ in 0..chunks {
+        let source = word(packet, at).ok_or(malformed)?;
+        at += 4;
+        while *packet.get(at).ok_or(malformed)? != 0 {
+            at += 2 + usize::from(*packet.get(at + 1).ok_or(malformed)?);
+        }
+        // A list of items ends with at least one zero, and with a whole word.
+        at = (at + 1).next_multiple_of(4);
+        if at > packet.len() {
+            return Err(malformed);
+        }
+        let shown = parties.sender(source);
+        if shown.is_some()
+            && !described.contains(&shown)
+            && let Some(place) = described.iter_mut().find(|d| d.is_none())
+        {
+            *place = shown;
+        }
     }
-    let sender = ssrc(packet, 4).ok_or(malformed)?;
-    let guise = sent.of_source(sender);
-    // A party that has sent no RTP yet has no guise: its report passes under a name made from the CNAME.
-    let [a, b, c, d, ..] = *sent.cname();
-    put(packet, 4, guise.map_or(u32::from_be_bytes([a, b, c, d]), |g| g.shown));
-    if blocks == 28 {
-        let Some(guise) = guise else { return Ok(0) };
-        let timestamp = ssrc(packet, 16).ok_or(malformed)?;
-        put(packet, 16, timestamp.wrapping_add(guise.timestamp));
-    }
-    let mut write = blocks;
-    let mut kept = 0_u8;
-    for block in 0..count {
-        let read = blocks + block * REPORT_BLOCK;
-        let Some(guise) = ssrc(packet, read).and_then(|shown| heard.of_shown(shown)) else { continue };
-        packet.copy_within(read..read + REPORT_BLOCK, write);
-        put(packet, write, guise.source);
-        // Extended highest sequence number received: cycles, then the sequence number as the party saw it.
-        let highest = ssrc(packet, write + 8).ok_or(malformed)?;
-        put(packet, write + 8, highest.wrapping_add_signed(guise.sequence.wrapping_neg()));
-        write += REPORT_BLOCK;
-        kept += 1;
-    }
-    let words = u16::try_from(write / 4 - 1).map_err(|_| malformed)?;
-    let [first, _, high, low, ..] = packet else { return Err(malformed) };
-    *first = 0x80 | kept;
-    [*high, *low] = words.to_be_bytes();
-    Ok(write)
+    Ok(())
 }
 
-/// A BYE of the one source that is known, without a reason. Returns its length, 0 for a source never seen.
-fn goodbye(packet: &mut [u8], sent: &Mask) -> usize {
-    let Some(guise) = ssrc(packet, 4).and_then(|s| sent.of_source(s)) else { return 0 };
-    put(packet, 4, guise.shown);
-    let [first, _, high, low, ..] = packet else { return 0 };
-    *first = 0x81;
-    [*high, *low] = 1_u16.to_be_bytes();
-    8
-}
-
-/// The 32-bit word at `offset`.
-fn ssrc(packet: &[u8], offset: usize) -> Option<u32> {
-    packet.get(offset..)?.first_chunk().map(|w| u32::from_be_bytes(*w))
-}
-
-fn put(packet: &mut [u8], offset: usize, word: u32) {
-    if let Some(place) = packet.get_mut(offset..).and_then(|p| p.first_chunk_mut::<4>()) {
-        *place = word.to_be_bytes();
+/// Writes one SDES with the random name for each described source, as many as there is room for. Returns its length.
+fn names(room: Option<&mut [u8]>, described: &[Option<u32>; DESCRIBED], cname: &[u8; 16]) -> usize {
+    let Some((header, room)) = room.and_then(|r| r.split_first_chunk_mut::<4>()) else { return 0 };
+    let mut written = 0_u8;
+    for (chunk, shown) in room.chunks_exact_mut(CHUNK).zip(described.iter().flatten()) {
+        let item = [1, 16];
+        let bytes = shown.to_be_bytes().into_iter().chain(item).chain(*cname).chain([0; 2]);
+        chunk.iter_mut().zip(bytes).for_each(|(place, byte)| *place = byte);
+        written += 1;
     }
+    if written == 0 {
+        return 0;
+    }
+    *header = [0x80 | written, SOURCE_DESCRIPTION, 0, written * 6];
+    4 + usize::from(written) * CHUNK
+}
+
+/// BYE (RFC 3550, section 6.6): of its sources those that are known and not gone on with under another SSRC; no reason.
+fn goodbye(packet: &mut [u8], parties: &Parties) -> Outcome {
+    let count = usize::from(packet.first().map_or(0, |first| first & 0x1f));
+    let sources = packet.get_mut(..4 + count * 4).ok_or(DropReason::MalformedRtcp)?;
+    let end = keep(sources, 4, 4, |source| {
+        let shown = word(source, 0).and_then(|s| parties.sent.leaves(s));
+        shown.is_some_and(|shown| put(source, 0, shown))
+    });
+    Ok(kept_items(end, 4, 4))
+}
+
+/// A packet whose items of `size` bytes begin at `from` and now end at `end`; none if none are left.
+fn kept_items(end: usize, from: usize, size: usize) -> Option<Kept> {
+    let count = u8::try_from((end - from) / size).unwrap_or(0);
+    (count > 0).then_some(Kept { count, length: end })
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// Masks of both directions after one RTP packet each: sources 5 (sender) and 6 (heard).
-    fn masks() -> (Mask, Mask) {
-        let (mut sent, mut heard) = (Mask::new(1), Mask::new(2));
-        for (mask, ssrc) in [(&mut sent, 5), (&mut heard, 6)] {
-            mask.rtp(&mut [0x80, 8, 0, 1, 0, 0, 0, 9, 0, 0, 0, ssrc]);
-        }
-        (sent, heard)
-    }
-
-    fn words(list: &[u32]) -> Vec<u8> {
-        list.iter().flat_map(|w| w.to_be_bytes()).collect()
-    }
-
-    fn run(bytes: &[u8]) -> Result<Vec<u8>, DropReason> {
-        let (sent, heard) = masks();
-        let mut buffer = bytes.to_vec();
-        buffer.resize(bytes.len() + SDES, 0);
-        let length = rewrite(&mut buffer, bytes.len(), &sent, &heard)?;
-        buffer.truncate(length);
-        Ok(buffer)
-    }
-
-    fn name(text: &str) -> Vec<u8> {
-        let mut sdes = words(&[0x81ca_0000, 5]);
-        sdes.extend([1, u8::try_from(text.len()).unwrap()]);
-        sdes.extend(text.bytes());
-        sdes.push(0);
-        sdes.resize(sdes.len().next_multiple_of(4), 0);
-        let length = u8::try_from(sdes.len() / 4 - 1).unwrap();
-        sdes[3] = length;
-        sdes
-    }
-
-    #[test]
-    fn a_sender_report_matches_the_rtp_that_the_other_party_saw() {
-        let (sent, heard) = masks();
-        let (mine, theirs) = (sent.of_source(5).unwrap(), heard.of_source(6).unwrap());
-        // The source has sent 1 to 7; whether the shown numbers wrapped meanwhile or not, no cycle was completed.
-        let seen = 7_u32.wrapping_add_signed(theirs.sequence);
-        let report =
-            words(&[0x82c8_0012, 5, 1, 2, 1000, 3, 4, theirs.shown, 0, seen, 1, 2, 3, 99, 0, 0, 0, 0, 0]);
-        let out = run(&[report, name("+447700900001@phone")].concat()).unwrap();
-        let word = |at: usize| ssrc(&out, at * 4).unwrap();
-        assert_eq!(
-            (word(0), word(1), word(4)),
-            (0x81c8_000c, mine.shown, 1000_u32.wrapping_add(mine.timestamp))
-        );
-        assert_eq!(
-            (word(7), word(9)),
-            (6, 7),
-            "the block speaks of the source's own numbers; the block about 99 is gone"
-        );
-        assert_eq!(out.len(), 52 + SDES);
-        assert_eq!((word(13), word(14)), (0x81ca_0006, mine.shown));
-        assert_eq!(&out[62..78], sent.cname());
-        assert!(!out.windows(6).any(|w| w == b"770090"));
-    }
-
-    #[test]
-    fn only_what_is_listed_passes() {
-        let app = words(&[0x80cc_0002, 5, 0x4142_4344]);
-        let bye = [words(&[0x81cb_0003, 5]), b"\x06reason\0".to_vec()].concat();
-        assert_eq!(run(&app), Err(DropReason::EmptyRtcp));
-        let out = run(&[app, bye].concat()).unwrap();
-        assert_eq!(out.len(), 8);
-        assert_eq!(out[..4], [0x81, 203, 0, 1]);
-    }
-
-    #[test]
-    fn malformed_compounds_are_refused_whole() {
-        let receiver = words(&[0x80c9_0001, 5]);
-        for bad in [
-            receiver[..6].to_vec(),
-            words(&[0x81c9_0001, 5]),
-            words(&[0x80c9_0009, 5]),
-            words(&[0xa0c9_0001, 5]),
-            words(&[0xa0c9_0001, 4, 0x80c9_0001, 5]),
-            [receiver.clone(), vec![0x80, 201, 0]].concat(),
-        ] {
-            assert_eq!(run(&bad), Err(DropReason::MalformedRtcp), "{bad:02x?}");
-        }
-        assert!(run(&receiver).is_ok());
-    }
-
-    proptest! {
-        /// No bytes make it panic; the output is well-formed, never longer than input and SDES, and a name in the
-        /// input is never in the output.
-        #[test]
-        fn nothing_unlisted_comes_through(
-            kinds in proptest::collection::vec((0..32_u8, 200..208_u8, proptest::collection::vec(any::<u8>(), 0..64)), 1..5),
-        ) {
-            let canary = b"7700900";
-            let mut bytes = Vec::new();
-            for (count, kind, mut body) in kinds {
-                body.splice(0..0, [0, 0, 0, 5]);
-                body.extend(canary);
-                body.resize(body.len().next_multiple_of(4), 0);
-                bytes.extend([0x80 | count & if kind < 202 { 1 } else { 31 }, kind, 0, u8::try_from(body.len() / 4).unwrap()]);
-                bytes.extend(body);
-            }
-            if let Ok(out) = run(&bytes) {
-                prop_assert!(out.len() <= bytes.len() + SDES);
-                prop_assert!(check(&out).is_ok());
-            }
-        }
-
-        #[test]
-        fn alien_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..128)) {
-            let _ = run(&bytes);
-        }
-    }
-}
+#[path = "rtcp/rtcp_tests.rs"]
+mod tests;
