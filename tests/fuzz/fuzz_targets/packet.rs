@@ -1,4 +1,4 @@
-//! `cargo fuzz run --fuzz-dir tests/fuzz --features libfuzzer -s none packet`
+//! For cargo-fuzz; the crate says how.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::packet(bytes));

@@ -1,9 +1,13 @@
 //! Entry points for fuzzers: bytes as they come from outside, through the very code that takes them in the three
 //! processes. Each panics when what comes out is not what it must be; bytes that are refused are fine.
 //!
-//! Three ways to run them: `cargo test -p fuzz` (the stored corpus, and some seconds of mutations of it), `cargo fuzz
-//! run --fuzz-dir tests/fuzz --features libfuzzer -s none NAME` (for as long as one likes; what it finds belongs into
-//! `corpus/NAME`), or any other fuzzer that calls a function.
+//! Three ways to run them: `cargo test -p fuzz` (the stored corpus, and some seconds of mutations of it), any fuzzer
+//! that calls a function, or cargo-fuzz, which needs no nightly compiler for it:
+//!
+//! ```sh
+//! mkdir -p target/fuzz/packet  # what it finds interesting; what breaks something belongs into the corpus, as a test
+//! cargo fuzz run --fuzz-dir tests/fuzz --features libfuzzer -s none packet target/fuzz/packet tests/fuzz/corpus/packet
+//! ```
 #![forbid(unsafe_code)]
 #![allow(
     clippy::unwrap_used,

@@ -126,6 +126,7 @@ pub fn packet(mut bytes: &[u8]) {
         }
         match Packet::parse(&out) {
             Ok(Packet::Rtp { .. }) => {
+                assert_eq!(out[0] & 0x2f, 0, "no contributing sources, no padding");
                 assert_ne!(out[8..RTP_HEADER], datagram[8..RTP_HEADER], "its SSRC is another");
             }
             Ok(Packet::Rtcp) => {}
