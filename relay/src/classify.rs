@@ -2,12 +2,13 @@
 //!
 //! Pure. The socket lanes call it for each packet; a lane in the kernel must come to the same verdicts.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::drop_reason::DropReason;
 use crate::packet::Packet;
 use crate::program::message::StreamKind;
-use crate::row::{Match, Port, Row};
+use crate::row::{Port, Row};
+use crate::source::{Evidence, Match};
 
 /// What to do with a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,9 +21,16 @@ pub enum Verdict {
     Drop(DropReason),
 }
 
-/// Decides on the datagram `bytes` from `source` at `now_ns` (monotonic nanoseconds).
+/// Decides on the datagram `bytes` from `source` at `now_ns` (monotonic nanoseconds). For an RTCP row, `rtp_host` is where
+/// the leg's RTP comes from, as far as known.
 #[inline]
-pub fn classify(bytes: &[u8], source: SocketAddr, row: &Row, now_ns: u64) -> Verdict {
+pub fn classify(
+    bytes: &[u8],
+    source: SocketAddr,
+    row: &Row,
+    rtp_host: Option<IpAddr>,
+    now_ns: u64,
+) -> Verdict {
     let packet = match (row.kind, Packet::parse(bytes)) {
         (StreamKind::Opaque, _) => Packet::Opaque,
         (StreamKind::Rtp, Ok(packet)) => packet,
@@ -31,21 +39,19 @@ pub fn classify(bytes: &[u8], source: SocketAddr, row: &Row, now_ns: u64) -> Ver
     match (packet, row.port) {
         (Packet::Rtp { .. }, Port::Rtcp) => return Verdict::Drop(DropReason::UnexpectedRtp),
         (Packet::Rtcp, Port::Rtp) if !row.rtcp_mux => return Verdict::Drop(DropReason::UnexpectedRtcp),
-        (Packet::Rtp { payload_type }, _) if !row.accepts.contains(payload_type) => {
+        (Packet::Rtp { payload_type, .. }, _) if !row.accepts.contains(payload_type) => {
             return Verdict::Drop(DropReason::PayloadType);
         }
         _ => {}
     }
-    match row.source.judge(source, now_ns) {
+    let evidence = match packet {
+        Packet::Rtp { ssrc, .. } => Evidence::Rtp(ssrc),
+        // On the RTP port it proves nothing about where RTP comes from.
+        Packet::Rtcp => Evidence::Rtcp(rtp_host.filter(|_| row.port == Port::Rtcp)),
+        Packet::Opaque => Evidence::Opaque,
+    };
+    match row.source.judge(source, evidence, now_ns) {
         Match::Yes => Verdict::Forward(packet),
-        // RTCP on the RTP port proves nothing about where RTP comes from; it may only confirm the signalled address.
-        Match::Learn
-            if packet == Packet::Rtcp
-                && row.port == Port::Rtp
-                && row.source.destination() != Some(source) =>
-        {
-            Verdict::Drop(DropReason::NotLearned)
-        }
         Match::Learn => Verdict::Learn(packet),
         Match::Mismatch => Verdict::Drop(DropReason::SourceMismatch),
         Match::NotLearned => Verdict::Drop(DropReason::NotLearned),
@@ -57,7 +63,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::program::message::{Learning, PayloadTypes};
+    use crate::program::message::{Learning, LegMedia, PayloadTypes};
     use crate::row::tests_support::row;
 
     const SIGNALLED: ([u8; 4], u16) = ([192, 0, 2, 1], 4000);
@@ -66,7 +72,7 @@ mod tests {
         let mut row = row(port);
         row.rtcp_mux = rtcp_mux;
         row.accepts = PayloadTypes::NONE.with(8).with(101);
-        row.source.signal(Some(SIGNALLED.into()), Learning::Strict, 0, 1000);
+        row.source.signal(Some(SIGNALLED.into()), &LegMedia::default(), 0, 1000);
         row
     }
 
@@ -78,7 +84,7 @@ mod tests {
     fn every_case_of_the_table() {
         let rtcp = vec![0x80, 201, 0, 1, 0, 0, 0, 2];
         let (here, stranger) = (SocketAddr::from(SIGNALLED), SocketAddr::from(([192, 0, 2, 9], 4000)));
-        let packet = Packet::Rtp { payload_type: 8 };
+        let packet = Packet::Rtp { payload_type: 8, ssrc: 3 };
         let drop = |reason| Verdict::Drop(reason);
         for (bytes, from, port, mux, expected) in [
             (rtp(8), here, Port::Rtp, false, Verdict::Learn(packet)),
@@ -92,18 +98,30 @@ mod tests {
             (vec![0; 40], here, Port::Rtp, true, drop(DropReason::NotRtp)),
             (vec![0x80], here, Port::Rtp, true, drop(DropReason::Truncated)),
         ] {
-            assert_eq!(classify(&bytes, from, &strict(port, mux), 1), expected, "{bytes:?} {from} {port:?}");
+            assert_eq!(
+                classify(&bytes, from, &strict(port, mux), None, 1),
+                expected,
+                "{bytes:?} {from} {port:?}"
+            );
         }
     }
 
     #[test]
     fn multiplexed_rtcp_never_teaches_where_rtp_comes_from() {
         let mut row = strict(Port::Rtp, true);
-        row.source.signal(Some(SIGNALLED.into()), Learning::Nat, 0, 1000);
+        row.source.signal(
+            Some(SIGNALLED.into()),
+            &LegMedia { learning: Learning::Nat, ..LegMedia::default() },
+            0,
+            1000,
+        );
         let stranger = SocketAddr::from(([192, 0, 2, 9], 4000));
         let rtcp = [0x80, 201, 0, 1, 0, 0, 0, 2];
-        assert_eq!(classify(&rtcp, stranger, &row, 1), Verdict::Drop(DropReason::NotLearned));
-        assert_eq!(classify(&rtp(8), stranger, &row, 1), Verdict::Learn(Packet::Rtp { payload_type: 8 }));
+        assert_eq!(classify(&rtcp, stranger, &row, None, 1), Verdict::Drop(DropReason::NotLearned));
+        assert_eq!(
+            classify(&rtp(8), stranger, &row, None, 1),
+            Verdict::Learn(Packet::Rtp { payload_type: 8, ssrc: 3 })
+        );
     }
 
     proptest! {
@@ -116,13 +134,13 @@ mod tests {
         ) {
             let mut row = strict(if rtcp_port { Port::Rtcp } else { Port::Rtp }, mux);
             let learning = if nat { Learning::Nat } else { Learning::Strict };
-            row.source.signal(Some(SIGNALLED.into()), learning, 0, 1000);
+            row.source.signal(Some(SIGNALLED.into()), &LegMedia { learning, ..LegMedia::default() }, 0, 1000);
             let source = SocketAddr::from(([192, 0, 2, host], port));
-            if let Verdict::Forward(packet) | Verdict::Learn(packet) = classify(&bytes, source, &row, now) {
+            if let Verdict::Forward(packet) | Verdict::Learn(packet) = classify(&bytes, source, &row, None, now) {
                 prop_assert!(bytes[0] >> 6 == 2);
                 prop_assert!(source == SocketAddr::from(SIGNALLED) || (nat && now < 1000));
                 match packet {
-                    Packet::Rtp { payload_type } => prop_assert!(!rtcp_port && [8, 101].contains(&payload_type)),
+                    Packet::Rtp { payload_type, .. } => prop_assert!(!rtcp_port && [8, 101].contains(&payload_type)),
                     Packet::Rtcp => prop_assert!(rtcp_port || mux),
                     Packet::Opaque => prop_assert!(false, "the row carries RTP"),
                 }

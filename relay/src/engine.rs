@@ -7,7 +7,7 @@ mod calls;
 mod tapping;
 mod watch;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
@@ -20,6 +20,7 @@ use crate::drop_reason::{DropCounters, DropReason};
 use crate::packet::Packet;
 use crate::program::message::{Count, Load, WorkerStats};
 use crate::rewrite::rtcp;
+use crate::row::Port;
 use crate::sys::clock::Now;
 use crate::table::{Slot, Table};
 use crate::tap::Writer;
@@ -30,8 +31,8 @@ use calls::Call;
 pub struct Outgoing {
     /// Index of the slot whose socket sends.
     pub via: u32,
-    /// Where to.
-    pub to: SocketAddr,
+    /// Where to; none where that socket is connected, to whoever it is.
+    pub to: Option<SocketAddr>,
     /// Bytes of the buffer.
     pub length: usize,
 }
@@ -62,6 +63,8 @@ pub struct Engine {
     by_key: HashMap<CallKey, u32>,
     tapping: Tapping,
     spans: Spans,
+    /// Sockets that are to be connected, or (with none) to be so no longer.
+    connections: VecDeque<(Slot, Option<SocketAddr>)>,
     forwarded: Count,
     drops: DropCounters,
 }
@@ -75,6 +78,8 @@ impl Engine {
             by_key: HashMap::new(),
             tapping: Tapping::new(tap),
             spans,
+            // Packets bring one for each slot at most, until it is signalled anew.
+            connections: VecDeque::with_capacity(size as usize),
             forwarded: Count::default(),
             drops: DropCounters::default(),
         }
@@ -111,7 +116,11 @@ impl Engine {
     ) -> Result<Outgoing, DropReason> {
         let row = self.table.get(slot).ok_or(DropReason::Stale)?;
         let datagram = buffer.get_mut(..length).ok_or(DropReason::Oversize)?;
-        let (packet, learn) = match classify(datagram, source, row, now.mono_ns) {
+        let rtp_host = match row.port {
+            Port::Rtp => None,
+            Port::Rtcp => self.table.at(row.own.rtp).and_then(|rtp| rtp.source.host()),
+        };
+        let (packet, learn) = match classify(datagram, source, row, rtp_host, now.mono_ns) {
             Verdict::Forward(packet) => (packet, false),
             Verdict::Learn(packet) => (packet, true),
             Verdict::Drop(reason) => return Err(reason),
@@ -123,18 +132,28 @@ impl Engine {
             return Err(DropReason::Looped);
         }
         let via = if packet == Packet::Rtcp && !peer_rtp.rtcp_mux { peer.rtcp } else { peer.rtp };
-        let to = self.table.at(via).and_then(|r| r.source.destination());
+        let to = self.table.at(via).and_then(|r| r.source.destination().map(|to| (to, r.connected)));
         let row = self.table.at_mut(slot.index).ok_or(DropReason::Stale)?;
         if learn {
+            if packet == Packet::Rtcp && !row.verbatim {
+                rtcp::check(datagram)?;
+            }
             // Learned even when there is nowhere to forward to yet: the other direction needs it.
             row.source.learn(source, now.mono_ns);
+            if let Some(source) = row.source.connectable() {
+                self.connections.push_back((slot, Some(source)));
+            }
+        }
+        if let Packet::Rtp { ssrc, .. } = packet {
+            row.source.heard(ssrc, now.mono_ns);
         }
         if !row.cap.admits(now.mono_ns) {
             return Err(DropReason::RateLimit);
         }
-        let to = to.ok_or(DropReason::NoDestination)?;
+        let (to, connected) = to.ok_or(DropReason::NoDestination)?;
+        let to = (!connected).then_some(to);
         let length = match packet {
-            Packet::Rtp { payload_type } => {
+            Packet::Rtp { payload_type, .. } => {
                 if row.tapping && row.tapped.contains(payload_type) {
                     self.tapping.packet(row, datagram, now);
                 }
@@ -189,6 +208,29 @@ impl Engine {
     #[inline]
     pub fn batch_done(&mut self) {
         self.tapping.flush();
+    }
+
+    /// The next socket that the lane is to connect, so that the kernel keeps strangers out, or (with none) is to disconnect.
+    pub fn connection(&mut self) -> Option<(Slot, Option<SocketAddr>)> {
+        while let Some((slot, peer)) = self.connections.pop_front() {
+            if self.table.get(slot).is_some()
+                && let Some(row) = self.table.at_mut(slot.index)
+            {
+                // A later change may have overtaken this one.
+                row.connected = peer.is_some() && peer == row.source.connectable();
+                return Some((slot, peer.filter(|_| row.connected)));
+            }
+        }
+        None
+    }
+
+    /// A socket could not be connected: its row works as before.
+    pub fn not_connected(&mut self, slot: Slot) {
+        if self.table.get(slot).is_some()
+            && let Some(row) = self.table.at_mut(slot.index)
+        {
+            row.connected = false;
+        }
     }
 
     /// Gives a slot back that the lane has done with.

@@ -35,6 +35,23 @@ pub trait Lane {
     fn counters(&mut self) -> Vec<(&'static str, u64)>;
 }
 
+/// Whether a socket's error is news of an earlier packet, told by ICMP: where it went, nobody listens, or no way leads.
+const fn icmp(error: Option<i32>) -> bool {
+    matches!(
+        error,
+        Some(
+            libc::ECONNREFUSED
+                | libc::EHOSTUNREACH
+                | libc::ENETUNREACH
+                | libc::EHOSTDOWN
+                | libc::ENOPROTOOPT
+                | libc::EPROTO
+                | libc::EACCES
+                | libc::EMSGSIZE
+        )
+    )
+}
+
 /// Makes the lane of this kind on the calling thread, for at most `sockets` sockets; `wake` interrupts its waiting.
 pub fn make(kind: LaneKind, sockets: u32, wake: BorrowedFd<'_>) -> io::Result<Box<dyn Lane>> {
     Ok(match kind {

@@ -33,6 +33,8 @@ pub mod row;
 #[cfg(feature = "lanes")]
 pub mod server;
 pub mod settings;
+#[cfg(feature = "lanes")]
+pub mod source;
 #[cfg(feature = "tap")]
 pub mod sys;
 #[cfg(feature = "lanes")]

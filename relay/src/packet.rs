@@ -14,6 +14,8 @@ pub enum Packet {
     Rtp {
         /// Payload type.
         payload_type: u8,
+        /// Synchronisation source.
+        ssrc: u32,
     },
     /// Something with an RTCP header; its inside is checked when it is rewritten.
     Rtcp,
@@ -33,7 +35,7 @@ impl Packet {
         if (192..=223).contains(second) {
             return Ok(Self::Rtcp);
         }
-        let Some((_ssrc, body)) = rest.split_first_chunk::<4>() else { return Err(DropReason::Truncated) };
+        let Some((ssrc, body)) = rest.split_first_chunk::<4>() else { return Err(DropReason::Truncated) };
         let csrc = usize::from(first & 0x0f) * 4;
         let mut body = body.get(csrc..).ok_or(DropReason::Malformed)?;
         if first & 0x10 != 0 {
@@ -48,7 +50,7 @@ impl Packet {
                 return Err(DropReason::Malformed);
             }
         }
-        Ok(Self::Rtp { payload_type: second & 0x7f })
+        Ok(Self::Rtp { payload_type: second & 0x7f, ssrc: u32::from_be_bytes(*ssrc) })
     }
 }
 
@@ -69,14 +71,14 @@ mod tests {
             (vec![0x80, 200, 0, 1, 0, 0, 0], Err(DropReason::Truncated)),
             (vec![0x80, 200, 0, 1, 0, 0, 0, 2], Ok(Packet::Rtcp)),
             (rtp(0x00, &[]), Err(DropReason::NotRtp)),
-            (rtp(0x80, &[]), Ok(Packet::Rtp { payload_type: 8 })),
+            (rtp(0x80, &[]), Ok(Packet::Rtp { payload_type: 8, ssrc: 3 })),
             (rtp(0x82, &[0; 7]), Err(DropReason::Malformed)),
             (rtp(0x90, &[0; 3]), Err(DropReason::Malformed)),
             (rtp(0x90, &[0, 0, 0, 2, 9, 9, 9, 9]), Err(DropReason::Malformed)),
             (rtp(0xa0, &[]), Err(DropReason::Malformed)),
             (rtp(0xa0, &[1, 0]), Err(DropReason::Malformed)),
             (rtp(0xa0, &[1, 3]), Err(DropReason::Malformed)),
-            (rtp(0xa0, &[1, 2]), Ok(Packet::Rtp { payload_type: 8 })),
+            (rtp(0xa0, &[1, 2]), Ok(Packet::Rtp { payload_type: 8, ssrc: 3 })),
         ] {
             assert_eq!(Packet::parse(&bytes), expected, "{bytes:02x?}");
         }
@@ -87,9 +89,9 @@ mod tests {
         #[test]
         fn agrees_with_the_rtp_crate(mut bytes in proptest::collection::vec(any::<u8>(), 12..80)) {
             bytes[0] = 0x80 | bytes[0] & 0x3f;
-            if let Ok(Packet::Rtp { payload_type }) = Packet::parse(&bytes) {
+            if let Ok(Packet::Rtp { payload_type, ssrc }) = Packet::parse(&bytes) {
                 if let Ok(packet) = Oracle::unmarshal(&mut bytes.as_slice()) {
-                    prop_assert_eq!(packet.header.payload_type, payload_type);
+                    prop_assert_eq!((packet.header.payload_type, packet.header.ssrc), (payload_type, ssrc));
                 } else {
                     // It also parses the elements inside RFC 8285 extensions, which are for the rewriting to look into.
                     prop_assert!(bytes[0] & 0x10 != 0);

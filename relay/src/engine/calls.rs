@@ -112,7 +112,13 @@ impl Engine {
         for (slots, stream) in call.streams.iter().zip(streams) {
             for slot in slots.iter().flatten() {
                 if let Some(row) = self.table.at_mut(slot.index) {
+                    let before = row.source.connectable();
                     row.signal(stream, now.mono_ns, self.spans.learn_window_ns);
+                    let after = row.source.connectable();
+                    if before != after {
+                        row.connected = false;
+                        self.connections.push_back((*slot, after));
+                    }
                 }
             }
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 
-use super::Lane;
+use super::{Lane, icmp};
 use crate::drop_reason::DropReason;
 use crate::engine::Engine;
 use crate::sys::clock::Now;
@@ -22,6 +22,8 @@ const WAKE: u64 = u64::MAX;
 #[derive(Debug, Default)]
 struct Counters {
     receive_errors: u64,
+    icmp_errors: u64,
+    connect_errors: u64,
 }
 
 /// The lane.
@@ -63,13 +65,17 @@ impl Mmsg {
             let count = match self.batch.receive(socket.as_fd()) {
                 Ok(count) => count,
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                // Told of an earlier send, once, and cleared by this read: what was received is behind it.
+                Err(e) if icmp(e.raw_os_error()) => {
+                    self.counters.icmp_errors += 1;
+                    continue;
+                }
                 Err(_) => {
-                    // An ICMP error of an earlier send is reported once and cleared by this read.
                     self.counters.receive_errors += 1;
                     return;
                 }
             };
-            let mut list = [Outgoing { index: 0, length: 0, to: ([0, 0, 0, 0], 0).into() }; BATCH];
+            let mut list = [Outgoing { index: 0, length: 0, to: None }; BATCH];
             let (mut staged, mut via) = (0, 0);
             for index in 0..count {
                 let Some((source, bytes, length)) = self.batch.datagram(index) else {
@@ -89,6 +95,22 @@ impl Mmsg {
             self.flush(slot, via, list.get(..staged).unwrap_or_default(), engine);
             if count < BATCH {
                 return;
+            }
+        }
+    }
+
+    /// Connects the sockets whose rows have settled, and disconnects those that have not any more.
+    fn connect(&mut self, engine: &mut Engine) {
+        while let Some((slot, peer)) = engine.connection() {
+            let socket = self.sockets.get(slot.index as usize).and_then(Option::as_ref);
+            let Some((_, socket)) = socket.filter(|(s, _)| *s == slot) else { continue };
+            let done = match peer {
+                Some(peer) => rustix::net::connect(socket, &peer),
+                None => rustix::net::connect_unspec(socket),
+            };
+            if done.is_err() {
+                self.counters.connect_errors += 1;
+                engine.not_connected(slot);
             }
         }
     }
@@ -138,6 +160,7 @@ impl Lane for Mmsg {
     }
 
     fn turn(&mut self, engine: &mut Engine, timeout: Duration, freed: &mut Vec<Slot>) -> io::Result<bool> {
+        self.connect(engine);
         let timeout = if self.freed.is_empty() { timeout } else { Duration::ZERO };
         let timespec = Timespec {
             tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
@@ -162,6 +185,10 @@ impl Lane for Mmsg {
     }
 
     fn counters(&mut self) -> Vec<(&'static str, u64)> {
-        vec![("receive_errors", self.counters.receive_errors)]
+        vec![
+            ("receive_errors", self.counters.receive_errors),
+            ("icmp_errors", self.counters.icmp_errors),
+            ("connect_errors", self.counters.connect_errors),
+        ]
     }
 }

@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-use super::Lane;
+use super::{Lane, icmp};
 use crate::drop_reason::DropReason;
 use crate::engine::Engine;
 use crate::sys::clock::Now;
@@ -29,6 +29,8 @@ enum Socket {
 
 #[derive(Debug, Default)]
 struct Counters {
+    icmp_errors: u64,
+    connect_errors: u64,
     enobufs: u64,
     rearmed: u64,
     receive_errors: u64,
@@ -91,7 +93,9 @@ impl Uring {
                     },
                     (_, Err(libc::ENOBUFS)) => self.counters.enobufs += 1,
                     (_, Err(libc::ECANCELED)) | (None, Ok(_)) => {}
-                    // An ICMP error of an earlier send, or a passing want of memory: counted, never fatal.
+                    // Told of an earlier send.
+                    (_, Err(e)) if icmp(Some(e)) => self.counters.icmp_errors += 1,
+                    // A passing want of memory: counted, never fatal.
                     (_, Err(_)) => self.counters.receive_errors += 1,
                 }
                 buffer.into_iter().for_each(|b| self.ring.hold(b));
@@ -106,6 +110,10 @@ impl Uring {
                     _ => DropReason::SendFailed,
                 },
             ),
+            Operation::Connect => {
+                self.counters.connect_errors += 1;
+                engine.not_connected(slot);
+            }
             // Not found: its receive has ended by itself, and that completion frees the slot.
             Operation::Cancel => {}
             Operation::Wake => {
@@ -165,6 +173,11 @@ impl Lane for Uring {
             self.ring.watch(self.wake)?;
             self.watching = true;
         }
+        while let Some((slot, peer)) = engine.connection() {
+            if self.sockets.get(slot.index as usize) == Some(&Socket::Receiving(slot)) {
+                self.ring.connect(slot, peer)?;
+            }
+        }
         self.ring.wait(timeout)?;
         let now = Now::read();
         let mut woken = false;
@@ -182,6 +195,8 @@ impl Lane for Uring {
             ("enobufs", self.counters.enobufs),
             ("rearmed", self.counters.rearmed),
             ("receive_errors", self.counters.receive_errors),
+            ("icmp_errors", self.counters.icmp_errors),
+            ("connect_errors", self.counters.connect_errors),
             ("stale_completions", self.counters.stale),
             ("cq_overflow", self.ring.overflows()),
             ("buffers_missing", self.ring.buffers_missing() as u64),

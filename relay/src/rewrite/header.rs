@@ -102,7 +102,7 @@ mod tests {
     }
 
     fn stripped(mut bytes: Vec<u8>, allowed: Extensions) -> Vec<u8> {
-        assert_eq!(Packet::parse(&bytes), Ok(Packet::Rtp { payload_type: 8 }));
+        assert_eq!(Packet::parse(&bytes), Ok(Packet::Rtp { payload_type: 8, ssrc: 3 }));
         let length = strip(&mut bytes, allowed).unwrap();
         bytes.truncate(length);
         bytes

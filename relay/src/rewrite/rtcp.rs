@@ -81,7 +81,7 @@ pub fn rewrite(buffer: &mut [u8], length: usize, sent: &mut Mask, heard: &Mask) 
 }
 
 /// The validity checks of RFC 3550, appendix A.2, but that a compound may begin with any packet (RFC 5506).
-fn check(mut rest: &[u8]) -> Result<(), DropReason> {
+pub(crate) fn check(mut rest: &[u8]) -> Result<(), DropReason> {
     while !rest.is_empty() {
         let [first, ..] = *rest else { return Err(DropReason::MalformedRtcp) };
         let size = size(rest).ok_or(DropReason::MalformedRtcp)?;

@@ -21,6 +21,9 @@ impl RawAddress {
     /// No address.
     pub const EMPTY: Self = Self { bytes: [0; MAX], length: 0 };
 
+    /// An address of no family: what a socket is connected to so that it is connected no longer.
+    pub const UNSPECIFIED: Self = Self { bytes: [0; MAX], length: LENGTHS.0 };
+
     /// The address's first byte.
     pub const fn as_ptr(&self) -> *const u8 {
         self.bytes.as_ptr()

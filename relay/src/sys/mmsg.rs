@@ -35,8 +35,8 @@ pub struct Outgoing {
     pub index: usize,
     /// Bytes to send.
     pub length: usize,
-    /// Where to.
-    pub to: SocketAddr,
+    /// Where to; none where the socket is connected.
+    pub to: Option<SocketAddr>,
 }
 
 impl Default for Batch {
@@ -97,11 +97,13 @@ impl Batch {
         let mut count = 0;
         for (((out, raw), vector), header) in list.iter().zip(&mut raw).zip(&mut vectors).zip(&mut headers) {
             let Some(bytes) = self.buffers.get(out.index).and_then(|b| b.get(..out.length)) else { break };
-            *raw = RawAddress::from(out.to);
+            *raw = out.to.map_or(RawAddress::EMPTY, RawAddress::from);
             vector.iov_base = bytes.as_ptr().cast_mut().cast();
             vector.iov_len = bytes.len();
-            header.msg_hdr.msg_name = raw.as_ptr().cast_mut().cast();
-            header.msg_hdr.msg_namelen = raw.length();
+            if raw.length() > 0 {
+                header.msg_hdr.msg_name = raw.as_ptr().cast_mut().cast();
+                header.msg_hdr.msg_namelen = raw.length();
+            }
             header.msg_hdr.msg_iov = vector;
             header.msg_hdr.msg_iovlen = 1;
             count += 1;

@@ -49,6 +49,8 @@ pub enum Operation {
     Cancel = 3,
     /// The wake-up descriptor became readable.
     Wake = 4,
+    /// A socket was to be connected.
+    Connect = 5,
 }
 
 /// A completion.
@@ -149,30 +151,54 @@ impl Ring {
         self.push(&entry.user_data(tag(Operation::Wake, Slot { index: 0, generation: 0 })))
     }
 
-    /// Sends `length` bytes of the datagram in `buffer` through the socket at `via`. Completes only if it fails,
-    /// under `slot`.
+    /// Connects a slot's socket, or (with none) disconnects it; sends that are queued later find it so. Completes only if
+    /// it fails.
+    pub fn connect(&mut self, slot: Slot, peer: Option<SocketAddr>) -> io::Result<()> {
+        let peer = peer.map_or(RawAddress::UNSPECIFIED, RawAddress::from);
+        let Some(address) = self.stage(peer)? else { return Ok(()) };
+        let entry = opcode::Connect::new(Fixed(slot.index), address.cast(), peer.length()).build();
+        self.push(&entry.user_data(tag(Operation::Connect, slot)).flags(squeue::Flags::SKIP_SUCCESS))
+    }
+
+    /// A place for an address that stays as it is until the next submission: before it is taken, room is made for its
+    /// operation, since submitting starts the places anew.
+    #[inline]
+    fn stage(&mut self, address: RawAddress) -> io::Result<Option<*const u8>> {
+        if self.staged == self.addresses.len() || self.uring.submission().is_full() {
+            self.submit()?;
+        }
+        let Some(place) = self.addresses.get_mut(self.staged) else { return Ok(None) };
+        *place = address;
+        self.staged += 1;
+        Ok(Some(place.as_ptr()))
+    }
+
+    /// Sends `length` bytes of the datagram in `buffer` through the socket at `via`, to `to` or to whoever it is connected
+    /// to. Completes only if it fails, under `slot`.
     #[inline]
     pub fn send(
         &mut self,
         slot: Slot,
         via: u32,
-        to: SocketAddr,
+        to: Option<SocketAddr>,
         buffer: &Held,
         length: usize,
     ) -> io::Result<()> {
-        // Before an address is taken: submitting starts them anew.
-        if self.staged == self.addresses.len() || self.uring.submission().is_full() {
-            self.submit()?;
-        }
-        let Some(address) = self.addresses.get_mut(self.staged) else { return Ok(()) };
-        *address = RawAddress::from(to);
+        let raw = to.map(RawAddress::from);
+        let address = match raw {
+            Some(raw) => self.stage(raw)?,
+            None => None,
+        };
         let Some(bytes) = self.buffers.bytes(buffer.0).get(PREFIX..PREFIX + length) else { return Ok(()) };
-        let entry = opcode::Send::new(Fixed(via), bytes.as_ptr(), u32::try_from(length).unwrap_or(0))
-            .dest_addr(address.as_ptr().cast())
-            .dest_addr_len(u16::try_from(address.length()).unwrap_or(0).into())
-            .flags(libc::MSG_DONTWAIT)
-            .build();
-        self.staged += 1;
+        let send = opcode::Send::new(Fixed(via), bytes.as_ptr(), u32::try_from(length).unwrap_or(0))
+            .flags(libc::MSG_DONTWAIT);
+        let entry = match (raw, address) {
+            (Some(raw), Some(address)) => {
+                let length = u16::try_from(raw.length()).unwrap_or(0);
+                send.dest_addr(address.cast()).dest_addr_len(length.into()).build()
+            }
+            _ => send.build(),
+        };
         self.push(&entry.user_data(tag(Operation::Send, slot)).flags(squeue::Flags::SKIP_SUCCESS))
     }
 
@@ -302,6 +328,7 @@ fn untag(user_data: u64) -> Option<(Operation, Slot)> {
         2 => Operation::Send,
         3 => Operation::Cancel,
         4 => Operation::Wake,
+        5 => Operation::Connect,
         _ => return None,
     };
     let index = u32::from_le_bytes([i0, i1, i2, i3]);
@@ -315,7 +342,9 @@ mod tests {
     #[test]
     fn a_tag_says_which_tenant_of_which_slot() {
         let slot = Slot { index: u32::MAX - 1, generation: 0x00ab_cdef };
-        for operation in [Operation::Receive, Operation::Send, Operation::Cancel, Operation::Wake] {
+        let operations =
+            [Operation::Receive, Operation::Send, Operation::Cancel, Operation::Wake, Operation::Connect];
+        for operation in operations {
             assert_eq!(untag(tag(operation, slot)), Some((operation, slot)));
         }
         assert_eq!(untag(0), None);
