@@ -25,6 +25,7 @@ pub mod ng;
 pub mod number;
 pub mod pace;
 pub mod pool;
+pub mod quality;
 pub mod route;
 pub mod sdp;
 pub mod secret;

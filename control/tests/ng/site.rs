@@ -13,6 +13,7 @@ use control::name::{City, Role, TripId};
 use control::ng::server::Server;
 use control::ng::value::Value;
 use control::ng::{bencode, message};
+use control::quality::journal::{self, Records};
 use control::route::{Outcome, RouteBook, Routed};
 use control::secret::Keys;
 use control::settings::ControlSettings;
@@ -104,7 +105,8 @@ impl Control {
         let book = Arc::new(RouteBook::open(&state, Arc::clone(&keys), Moment::now()).unwrap());
         let store: Arc<dyn Store> =
             Arc::new(Sqlite::open(&state.join("bauta.db"), Arc::clone(&keys)).unwrap());
-        let calls = Calls::new(settings, Arc::clone(&keys), Arc::clone(&book), Arc::clone(&store));
+        let records = Records::start(state.join(journal::FOLDER), settings.call_records_days).unwrap();
+        let calls = Calls::new(settings, Arc::clone(&keys), Arc::clone(&book), Arc::clone(&store), records);
         let server = Server::bind(settings, Arc::clone(&calls)).await.unwrap();
         let address = server.address().unwrap();
         let tasks = vec![
