@@ -32,7 +32,7 @@ pub struct Site {
     pub relay: FakeRelay,
     pub control: Control,
     pub proxy: Proxy,
-    state: tempfile::TempDir,
+    pub state: tempfile::TempDir,
     settings: ControlSettings,
 }
 
@@ -62,6 +62,11 @@ impl Site {
         control.connected(true).await;
         let proxy = Proxy::new(control.address).await;
         Self { relay, control, proxy, state, settings }
+    }
+
+    /// Settings for the next control.
+    pub fn set(&mut self, settings: ControlSettings) {
+        self.settings = ControlSettings { ng: self.settings.ng, ..settings };
     }
 
     /// Kills control and starts another on the same state.
