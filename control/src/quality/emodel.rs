@@ -16,7 +16,7 @@ pub struct Impairment {
 }
 
 impl Impairment {
-    /// Ie,eff with `loss`, a share from 0 to 1, taken as random (BurstR = 1; G.107 clause 7.5, equation 7-29).
+    /// Ie,eff with `loss`, a share from 0 to 1, taken as random (`BurstR` is 1; G.107 clause 7.5, equation 7-29).
     pub fn effective(self, loss: f64) -> f64 {
         let percent = loss.clamp(0.0, 1.0) * 100.0;
         self.ie + (95.0 - self.ie) * percent / (percent + self.bpl)

@@ -111,6 +111,7 @@ fn late(jitter_ms: f64) -> f64 {
 }
 
 #[cfg(test)]
+#[allow(clippy::float_cmp, reason = "rounded scores and exact shares")]
 mod tests {
     use super::super::codec::known;
     use super::*;

@@ -89,6 +89,7 @@ impl Sound<'_> {
 }
 
 #[cfg(test)]
+#[allow(clippy::float_cmp, reason = "rounded scores and exact shares")]
 mod tests {
     use super::super::record::hundredths;
     use super::*;

@@ -27,7 +27,7 @@ fn as_a_proxy_reads(reply: &Json, tag: Option<&str>) -> Option<i64> {
         .filter(|(id, _)| own.is_none_or(|own| id.parse() == Ok(own)))
         .filter_map(|(_, of)| of["average MOS"]["MOS"].as_i64())
         .collect();
-    (!scores.is_empty()).then(|| scores.iter().sum::<i64>() / scores.len() as i64)
+    scores.iter().sum::<i64>().checked_div(i64::try_from(scores.len()).unwrap())
 }
 
 #[tokio::test]
