@@ -156,6 +156,8 @@ pub struct StreamFacts {
     pub packets: u64,
     /// Bytes forwarded (UDP payload).
     pub bytes: u64,
+    /// Telephone events (RFC 4733) of this party, each counted once; told with its RTP.
+    pub events: u64,
     /// Packets not forwarded, by the relay's reason.
     pub drops: BTreeMap<String, u64>,
     /// Seconds since the last packet that was forwarded.
@@ -163,8 +165,6 @@ pub struct StreamFacts {
     /// How it sounded; none for RTCP, and before the first packet.
     #[serde(flatten)]
     pub sound: SoundFacts,
-    /// Telephone events (RFC 4733): how many, never which. Told with RTP.
-    pub events: Option<u64>,
 }
 
 /// How one direction of a call's media sounded. Each is none where it is not known.

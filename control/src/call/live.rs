@@ -185,7 +185,8 @@ fn streams(call: &Call, counters: &CallCounters) -> Vec<StreamFacts> {
         kind,
         packets: count.packets,
         bytes: count.bytes,
-        // The relay counts drops per leg; they are told with its RTP.
+        // The relay counts events and drops per leg; they are told with its RTP.
+        events: if rtp { of.counters.events } else { 0 },
         drops: if rtp { of.counters.drops.iter().cloned().collect() } else { BTreeMap::new() },
         // Milliseconds of a call's life are exact in a f64.
         // The relay tells one time for both: of a stream without packets it is not.
@@ -195,7 +196,6 @@ fn streams(call: &Call, counters: &CallCounters) -> Vec<StreamFacts> {
             .filter(|_| count.packets > 0)
             .map(|ms| std::time::Duration::from_millis(ms).as_secs_f64()),
         sound: if rtp { sounded(of) } else { SoundFacts::default() },
-        events: rtp.then_some(of.counters.events),
     };
     let sounds = sound::of(call, counters);
     let rows = sounds

@@ -4,7 +4,8 @@
 
 use std::time::Duration;
 
-use relay::program::message::{CallCounters, Leg, LegCounters};
+use recorder::label::Codec;
+use relay::program::message::{CallCounters, Clock, Leg, LegCounters, MAX_CLOCKS};
 use time::OffsetDateTime;
 
 use super::desk::Calls;
@@ -13,6 +14,7 @@ use super::state::{Call, Ended};
 use crate::moment::Moment;
 use crate::quality::record::{LegRecord, Record};
 use crate::quality::sound::{Sound, Spoken, sounds};
+use crate::sdp::is_telephone_event;
 
 /// Both legs of every stream of the relay, in its order.
 pub fn of<'a>(call: &Call, counters: &'a CallCounters) -> Vec<[Sound<'a>; 2]> {
@@ -31,9 +33,23 @@ pub fn of<'a>(call: &Call, counters: &'a CallCounters) -> Vec<[Sound<'a>; 2]> {
 fn spoken<'a>(line: Option<&'a Line>, leg: Leg, counters: &LegCounters) -> Option<Spoken<'a>> {
     let line = line?;
     let last = counters.quality.map(|quality| quality.payload_type);
-    let codec =
-        line.sends(leg).find(|codec| Some(codec.payload_type) == last).or_else(|| line.speaks(leg))?;
+    let mut speech = line.sends(leg).filter(|codec| !is_telephone_event(codec));
+    let codec = speech.find(|codec| Some(codec.payload_type) == last).or_else(|| line.speaks(leg))?;
     Some(Spoken { name: &codec.name, clock: codec.clock_rate })
+}
+
+/// The RTP clocks of what a leg sends, for the relay to tell jitter in seconds. Beyond [`MAX_CLOCKS`] different ones
+/// there is no jitter.
+pub fn clocks<'a>(codecs: impl Iterator<Item = &'a Codec>) -> [Clock; MAX_CLOCKS] {
+    let mut clocks = [Clock::default(); MAX_CLOCKS];
+    for codec in codecs.filter(|codec| codec.clock_rate > 0) {
+        let fits = |clock: &&mut Clock| clock.hz == 0 || clock.hz == codec.clock_rate;
+        if let Some(clock) = clocks.iter_mut().find(fits) {
+            clock.hz = codec.clock_rate;
+            clock.payload_types = clock.payload_types.with(codec.payload_type);
+        }
+    }
+    clocks
 }
 
 impl Calls {
@@ -68,5 +84,27 @@ impl Calls {
             lane: self.link.facts().lane,
             legs: sounds.iter().flatten().map(LegRecord::from).collect(),
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn payload_types_are_gathered_by_their_clock() {
+        let codec =
+            |payload_type, clock_rate| Codec { payload_type, name: String::new(), clock_rate, channels: 1 };
+        let rates =
+            [(8, 8_000), (96, 48_000), (101, 8_000), (97, 0), (98, 16_000), (99, 32_000), (100, 44_100)];
+        let codecs = rates.map(|(payload_type, rate)| codec(payload_type, rate));
+        let clocks = clocks(codecs.iter());
+        assert_eq!(clocks.map(|clock| clock.hz), [8_000, 48_000, 16_000, 32_000]);
+        assert_eq!(clocks[0].payload_types, [8, 101].into_iter().collect());
+        assert!(
+            clocks
+                .iter()
+                .all(|clock| !clock.payload_types.contains(97) && !clock.payload_types.contains(100))
+        );
     }
 }

@@ -66,7 +66,7 @@ fn streams() -> Vec<StreamFacts> {
         mos_last: Some(4.5),
         mos_heard: None,
     };
-    vec![facts("rtp", sound, Some(2)), facts("rtcp", SoundFacts::default(), None)]
+    vec![facts("rtp", sound, 2), facts("rtcp", SoundFacts::default(), 0)]
 }
 
 impl LiveCalls for Calls {
