@@ -21,6 +21,7 @@ mod live;
 mod pause;
 mod registry;
 mod report;
+mod sound;
 mod state;
 
 pub use desk::Calls;

@@ -1,6 +1,6 @@
 //! control: masks numbers, answers the SIP proxy, programs the relay.
 //!
-//! One process on one current-thread runtime; the store has a thread of its own.
+//! One process on one current-thread runtime; the store has a thread of its own, and so has the journal of call records.
 //! The **masking** half knows numbers, trips, pools and route decisions and is asked over HTTP.
 //! The **calls** half knows NG, SDP and the relay. They meet in two places: [`route::RouteBook`]
 //! (what was decided for a SIP Call-ID) and [`live::LiveCalls`] (what is going on now).
@@ -25,6 +25,7 @@ pub mod ng;
 pub mod number;
 pub mod pace;
 pub mod pool;
+pub mod quality;
 pub mod route;
 pub mod sdp;
 pub mod secret;

@@ -156,10 +156,38 @@ pub struct StreamFacts {
     pub packets: u64,
     /// Bytes forwarded (UDP payload).
     pub bytes: u64,
+    /// Telephone events (RFC 4733) of this party, each counted once; told with its RTP.
+    pub events: u64,
     /// Packets not forwarded, by the relay's reason.
     pub drops: BTreeMap<String, u64>,
     /// Seconds since the last packet that was forwarded.
     pub last_packet_seconds_ago: Option<f64>,
+    /// How it sounded; none for RTCP, and before the first packet.
+    #[serde(flatten)]
+    pub sound: SoundFacts,
+}
+
+/// How one direction of a call's media sounded. Each is none where it is not known.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+pub struct SoundFacts {
+    /// Share of packets that never came, 0 to 1.
+    pub loss: Option<f64>,
+    /// Interarrival jitter on average.
+    pub jitter_ms: Option<f64>,
+    /// Packets that came more than once.
+    pub duplicates: Option<u64>,
+    /// Packets that came after a later one.
+    pub reordered: Option<u64>,
+    /// Round trip between the relay and the party.
+    pub round_trip_ms: Option<f64>,
+    /// Mean opinion score so far, 1 to 4.5.
+    pub mos: Option<f64>,
+    /// The worst five seconds.
+    pub mos_lowest: Option<f64>,
+    /// The last five seconds.
+    pub mos_last: Option<f64>,
+    /// Mean opinion score of what this party gets from the other, as it says itself over RTCP.
+    pub mos_heard: Option<f64>,
 }
 
 /// The relay and the recorder, for `/readyz`.

@@ -15,6 +15,7 @@ use control::live::LiveCalls;
 use control::masking::{CityFiles, Masking};
 use control::moment::{Moment, Watch};
 use control::ng::server::Server;
+use control::quality::journal::{self, Records};
 use control::route::RouteBook;
 use control::secret::{DATABASE, Keys};
 use control::settings::ControlSettings;
@@ -124,7 +125,9 @@ async fn start_calls(
     vital: &mut Vital,
 ) -> Result<Arc<dyn LiveCalls>> {
     let (keys, book, store) = (masking.keys(), masking.book(), masking.store());
-    let calls = Calls::new(settings, Arc::clone(keys), Arc::clone(book), Arc::clone(store));
+    let records = Records::start(state.join(journal::FOLDER), settings.call_records_days)
+        .context("start the thread that writes call records")?;
+    let calls = Calls::new(settings, Arc::clone(keys), Arc::clone(book), Arc::clone(store), records);
     let server = Server::bind(settings, Arc::clone(&calls))
         .await
         .with_context(|| format!("answer NG on {} (control.ng in pop.toml)", settings.ng))?;

@@ -30,6 +30,8 @@ relay::settings::settings! {
         final_timeout_seconds: u32 = 0;
         /// Seconds that a call goes on after its delete, in case the proxy offers it again; the NG key delete-delay says it per call. Media flows, and is recorded, until then.
         delete_delay_seconds: u32 = 0, check |s: &u32| if *s <= 3600 { Ok(()) } else { Err("an hour at most".into()) };
+        /// Days whose call records are kept in STATE/calls, today included; 0 keeps none.
+        call_records_days: u32 = 30;
         /// Host part of the URIs in a route decision: where the proxy sends the call when nothing in its own configuration says where (BAUTA_NEXT_HOP). Name your carrier's SBC. The default leads nowhere. It is never taken from the caller's request: whoever chose it would be sent the callee's number.
         sip_host: String = "pop.invalid".into(), check |host: &String| sip_host(host);
         /// Folder of city files, `london.toml` for the city london: read at start and whenever one changes. A relative path starts at the folder of the settings file, or at the current one. It need not be there.

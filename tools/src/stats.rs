@@ -11,7 +11,7 @@ use crate::place::Place;
 pub struct Arguments {
     #[command(flatten)]
     place: Place,
-    /// Show what is zero, too.
+    /// Show what is zero, and the buckets of histograms, too.
     #[arg(long)]
     all: bool,
 }
@@ -30,7 +30,7 @@ fn readable(metrics: &str, all: bool) -> String {
         if let Some(rest) = line.strip_prefix("# HELP ") {
             help = rest.split_once(' ').map_or("", |(_, help)| help);
         } else if let Some((name, value)) = line.rsplit_once(' ').filter(|_| !line.starts_with('#'))
-            && (all || value.parse() != Ok(0.0_f64))
+            && (all || (value.parse() != Ok(0.0_f64) && !name.contains("_bucket{")))
         {
             rows.push([value.to_owned(), name.to_owned(), std::mem::take(&mut help).to_owned()]);
         }
@@ -49,5 +49,12 @@ mod tests {
         assert_eq!(readable(text, false), "3  a_total{r=\"x y\"}  How many.\n");
         assert_eq!(readable(text, true).lines().count(), 2);
         assert_eq!(readable("", false), "every counter is zero\n");
+    }
+
+    #[test]
+    fn of_a_histogram_sum_and_count_are_enough() {
+        let text = "# HELP h Sizes.\n# TYPE h histogram\nh_bucket{le=\"1\"} 3\nh_sum 2.5\nh_count 3\n";
+        assert_eq!(readable(text, false), "2.5  h_sum    Sizes.\n3    h_count\n");
+        assert_eq!(readable(text, true).lines().count(), 3);
     }
 }

@@ -26,6 +26,8 @@ use crate::ng::error::NgError;
 use crate::ng::flags::Options;
 use crate::ng::message::{Command, Request, ok};
 use crate::ng::value::Value;
+use crate::quality::journal::Records;
+use crate::quality::tally::Tally;
 use crate::route::{Claim, RouteBook};
 use crate::sdp::Sdp;
 use crate::secret::Keys;
@@ -62,6 +64,10 @@ pub struct Calls {
     /// What the NG server counts.
     pub ng: Counts,
     pub(super) ended: super::live::EndedCounts,
+    /// How the calls sounded that ended.
+    pub(super) tally: Tally,
+    /// Where their records go.
+    pub(super) records: Records,
 }
 
 impl Calls {
@@ -71,6 +77,7 @@ impl Calls {
         keys: Arc<Keys>,
         book: Arc<RouteBook>,
         store: Arc<dyn Store>,
+        records: Records,
     ) -> Arc<Self> {
         let policy = Policy {
             unrouted: settings.unrouted_offers,
@@ -93,6 +100,8 @@ impl Calls {
             link: Link::default(),
             ng: Counts::default(),
             ended: super::live::EndedCounts::default(),
+            tally: Tally::default(),
+            records,
         })
     }
 
@@ -342,8 +351,8 @@ impl Calls {
 
     /// Ends a call whose turn the caller holds: at once, or, while the relay is away, when it is back.
     pub(super) async fn close(&self, entry: &Arc<Entry>, live: &Live, why: Ended) -> Value {
-        let call = &live.call;
-        let label = label::label(call, &self.keys, Some((why, OffsetDateTime::now_utc())));
+        let (call, now) = (&live.call, OffsetDateTime::now_utc());
+        let label = label::label(call, &self.keys, Some((why, now)));
         let closed = match self.link.client() {
             Ok(client) => client.ask(Ask::Close { call: call.key, label: label.clone() }).await,
             Err(_) => Err(ClientError::Gone("not connected".into())),
@@ -358,9 +367,10 @@ impl Calls {
             }
         };
         self.registry.leave(&call.call_id, entry);
-        let figures = report(live, counters.as_ref(), OffsetDateTime::now_utc().unix_timestamp());
+        let figures = report(live, counters.as_ref(), now.unix_timestamp());
         self.registry.remember(&call.call_id, figures.clone(), Instant::now());
         self.count_end(call, why);
+        self.note_end(call, why, counters.as_ref(), now);
         figures
     }
 
@@ -369,9 +379,11 @@ impl Calls {
         if why == Ended::Lost {
             self.book.ended(&live.call.call_id, Moment::now());
         }
-        let figures = report(live, None, OffsetDateTime::now_utc().unix_timestamp());
+        let now = OffsetDateTime::now_utc();
+        let figures = report(live, None, now.unix_timestamp());
         self.registry.remember(&live.call.call_id, figures, Instant::now());
         self.count_end(&live.call, why);
+        self.note_end(&live.call, why, None, now);
     }
 
     fn count_end(&self, call: &Call, why: Ended) {

@@ -161,6 +161,7 @@ impl Line {
                 remote: side.remote(),
                 accepts,
                 tapped: self.sends(leg).map(|c| c.payload_type).collect::<PayloadTypes>(),
+                clocks: super::sound::clocks(self.sends(leg)),
                 rtcp_mux: side.mux,
                 learning: side.learning,
                 ..LegMedia::default()

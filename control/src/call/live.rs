@@ -3,20 +3,24 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use relay::program::message::{CallCounters, Count, Leg, LegCounters, Reply, Request, Stats, WorkerStats};
+use relay::program::message::{CallCounters, Count, Leg, Reply, Request, Stats, WorkerStats};
 use uuid::Uuid;
 
 use super::desk::Calls;
 use super::pause::Wish;
 use super::registry::Live;
+use super::sound;
 use super::state::{Call, Ended};
 use crate::live::{
     Asker, CallDetail, CallSummary, Later, LiveCalls, Pause, PauseError, Recorded, RelayAway, RelayFacts,
-    StreamFacts,
+    SoundFacts, StreamFacts,
 };
 use crate::metrics::{Kind, Text};
 use crate::moment::Moment;
 use crate::name::TripId;
+use crate::quality::opinion::millis;
+use crate::quality::record::{hundredths, mos};
+use crate::quality::sound::Sound;
 
 const NOW: &str = "bauta_calls";
 const ENDED: &str = "bauta_calls_ended_total";
@@ -45,18 +49,18 @@ impl LiveCalls for Calls {
 
     fn get(&self, id: Uuid) -> Later<'_, Option<CallDetail>> {
         Box::pin(async move {
-            let seen = |live: &Live| (live.call.id == id).then(|| (live.call.key, summary(&live.call)));
-            let (key, summary) = self.registry.look(seen).into_iter().flatten().next()?;
+            let seen = |live: &Live| (live.call.id == id).then(|| live.call.clone());
+            let call = self.registry.look(seen).into_iter().flatten().next()?;
             let counters = match self.link.client() {
-                Ok(client) => client.ask(Request::Read { call: key }).await.ok(),
+                Ok(client) => client.ask(Request::Read { call: call.key }).await.ok(),
                 Err(_) => None,
             };
             let streams = match counters {
-                Some(Reply::Counters(counters)) => streams(&counters),
+                Some(Reply::Counters(counters)) => streams(&call, &counters),
                 _ => Vec::new(),
             };
             let lane = self.link.facts().lane.unwrap_or_default();
-            Some(CallDetail { summary, lane, streams })
+            Some(CallDetail { summary: summary(&call), lane, streams })
         })
     }
 
@@ -147,6 +151,13 @@ impl Calls {
         for (why, count) in Ended::ALL.iter().zip(&self.ended.0) {
             text.sample(ENDED, &[("reason", why.label())], count.load(Ordering::Relaxed));
         }
+        self.tally.write(text);
+        text.single(
+            "bauta_call_records_lost_total",
+            Kind::Counter,
+            "Records of calls that could not be written to disk.",
+            self.records.lost(),
+        );
     }
 }
 
@@ -168,24 +179,46 @@ fn summary(call: &Call) -> CallSummary {
     }
 }
 
-fn streams(counters: &CallCounters) -> Vec<StreamFacts> {
-    let facts = |from, kind, count: Count, leg: &LegCounters| StreamFacts {
-        from,
+fn streams(call: &Call, counters: &CallCounters) -> Vec<StreamFacts> {
+    let facts = |of: &Sound<'_>, kind, count: Count, rtp: bool| StreamFacts {
+        from: of.side(),
         kind,
         packets: count.packets,
         bytes: count.bytes,
-        // The relay counts drops per leg; they are told with its RTP.
-        drops: if kind == "rtp" { leg.drops.iter().cloned().collect() } else { BTreeMap::new() },
+        // The relay counts events and drops per leg; they are told with its RTP.
+        events: if rtp { of.counters.events } else { 0 },
+        drops: if rtp { of.counters.drops.iter().cloned().collect() } else { BTreeMap::new() },
         // Milliseconds of a call's life are exact in a f64.
         // The relay tells one time for both: of a stream without packets it is not.
-        last_packet_seconds_ago: leg
+        last_packet_seconds_ago: of
+            .counters
             .last_packet_ms
             .filter(|_| count.packets > 0)
             .map(|ms| std::time::Duration::from_millis(ms).as_secs_f64()),
+        sound: if rtp { sounded(of) } else { SoundFacts::default() },
     };
-    let legs = counters.streams.iter().flat_map(|[caller, callee]| [("caller", caller), ("callee", callee)]);
-    legs.flat_map(|(from, leg)| [facts(from, "rtp", leg.rtp, leg), facts(from, "rtcp", leg.rtcp, leg)])
-        .collect()
+    let sounds = sound::of(call, counters);
+    let rows = sounds
+        .iter()
+        .flatten()
+        .flat_map(|of| [facts(of, "rtp", of.counters.rtp, true), facts(of, "rtcp", of.counters.rtcp, false)]);
+    rows.collect()
+}
+
+fn sounded(of: &Sound<'_>) -> SoundFacts {
+    let (opinion, measured) = (of.opinion, of.counters.quality.is_some());
+    let [_, duplicates, reordered] = of.troubles();
+    SoundFacts {
+        loss: opinion.map(|opinion| (opinion.average.loss * 1e4).round() / 1e4),
+        jitter_ms: opinion.map(|opinion| hundredths(millis(opinion.average.jitter))),
+        duplicates: measured.then_some(duplicates),
+        reordered: measured.then_some(reordered),
+        round_trip_ms: of.round_trip().map(|time| hundredths(millis(time))),
+        mos: opinion.and_then(|opinion| mos(&opinion.average)),
+        mos_lowest: opinion.and_then(|opinion| mos(&opinion.lowest)),
+        mos_last: opinion.and_then(|opinion| mos(&opinion.last)),
+        mos_heard: of.heard.and_then(|heard| mos(&heard)),
+    }
 }
 
 fn write_relay(text: &mut Text, stats: &Stats) {

@@ -2,11 +2,16 @@
 //!
 //! Pure. The reply goes to the proxy whose tags these are; it is not for logs.
 
-use relay::program::message::{CallCounters, Count, Leg, LegCounters, LocalPorts, Remote};
+use std::time::Duration;
+
+use relay::program::message::{CallCounters, Count, Leg, LegCounters, LocalPorts, Quality, Remote};
 
 use super::line::Line;
 use super::registry::Live;
+use super::sound;
 use crate::ng::value::Value;
+use crate::quality::opinion::{Score, millis};
+use crate::quality::sound::Sound;
 
 /// The figures; without counters (the relay is away) every count is 0. `now` is in seconds since 1970.
 pub fn report(live: &Live, counters: Option<&CallCounters>, now: i64) -> Value {
@@ -18,12 +23,13 @@ pub fn report(live: &Live, counters: Option<&CallCounters>, now: i64) -> Value {
         let tag = call.dialogue.tags(leg).last()?;
         Some((tag.clone(), participant(live, leg, tag, counters, (created, now))))
     });
+    let sounds = sound::of(call, counters);
     let legs = || counters.streams.iter().flatten();
     let figures = Value::dict([
         ("created", created.into()),
         ("created_us", i64::from(call.offered_at.microsecond()).into()),
         ("last signal", call.signalled_at.unix_timestamp().into()),
-        ("SSRC", Value::Dict(Vec::new())),
+        ("SSRC", ssrcs(&sounds, now)),
         ("tags", Value::Dict(tags.collect())),
         (
             "totals",
@@ -107,9 +113,14 @@ fn media(
             .with("flags", vec![Value::from(flag)])
             .with("stats", stats(count, errors))
     };
+    let ssrc = || counters.quality.map(|quality| Value::from(i64::from(quality.ssrc)));
     let streams = local.map_or(Vec::new(), |ports| {
+        let rtp = stream("RTP", ports.rtp, remote.map(|r| r.0), counters.rtp, dropped(counters));
         vec![
-            stream("RTP", ports.rtp, remote.map(|r| r.0), counters.rtp, dropped(counters)),
+            match ssrc() {
+                Some(ssrc) => rtp.with("SSRC", ssrc),
+                None => rtp,
+            },
             stream("RTCP", ports.rtcp, remote.map(|r| r.1), counters.rtcp, 0),
         ]
     });
@@ -123,7 +134,69 @@ fn media(
         Some(name) => media.with("codec", name),
         None => media,
     };
-    media.with("streams", streams).with("flags", Vec::new())
+    // Their figures are under "SSRC", once. What the relay sends under a name of its own is not told.
+    let ingress: Vec<_> = ssrc().into_iter().map(|ssrc| Value::dict([("SSRC", ssrc)])).collect();
+    media
+        .with("streams", streams)
+        .with("flags", Vec::new())
+        .with("ingress SSRCs", ingress)
+        .with("egress SSRCs", Vec::new())
+}
+
+/// What was measured, by SSRC in decimal digits. Should both parties have chosen the same one, the caller's counts.
+fn ssrcs(sounds: &[[Sound<'_>; 2]], now: i64) -> Value {
+    let mut entries: Vec<(String, Value)> = Vec::new();
+    for stream in sounds {
+        let round_trip = stream.iter().filter_map(Sound::round_trip).sum();
+        for sound in stream {
+            let Some(quality) = sound.counters.quality else { continue };
+            let id = quality.ssrc.to_string();
+            if !entries.iter().any(|(known, _)| *known == id) {
+                entries.push((id, ssrc(sound, &quality, round_trip, now)));
+            }
+        }
+    }
+    Value::Dict(entries)
+}
+
+fn ssrc(sound: &Sound<'_>, quality: &Quality, round_trip: Duration, now: i64) -> Value {
+    let [lost, ..] = sound.troubles();
+    let entry = Value::dict([
+        ("bytes", sound.counters.rtp.bytes.into()),
+        ("packets", sound.counters.rtp.packets.into()),
+        ("last RTP timestamp", i64::from(quality.timestamp).into()),
+        ("last RTP seq", i64::from(quality.sequence).into()),
+        ("cumulative loss", lost.into()),
+    ]);
+    let trips = (round_trip, sound.round_trip().unwrap_or_default());
+    let Some(opinion) = sound.opinion else { return entry };
+    let scores = [opinion.average, opinion.lowest, opinion.highest].map(|of| score(&of, trips));
+    let [Some(average), Some(lowest), Some(highest)] = scores else { return entry };
+    entry
+        .with("average MOS", average.with("samples", i64::from(quality.spans.max(1))))
+        // When a span was is not kept: they are of the time of this report.
+        .with("lowest MOS", lowest.with("reported at", now))
+        .with("highest MOS", highest.with("reported at", now))
+}
+
+/// A score in the incumbent's units: tenths, microseconds, milliseconds, per cent.
+fn score(score: &Score, (round_trip, of_leg): (Duration, Duration)) -> Option<Value> {
+    let micros = |time: Duration| Value::from(i64::try_from(time.as_micros()).unwrap_or(i64::MAX));
+    Some(Value::dict([
+        ("MOS", whole(score.mos? * 10.0)),
+        ("round-trip time", micros(round_trip)),
+        ("round-trip time leg", micros(of_leg)),
+        ("jitter", whole(millis(score.jitter))),
+        ("packet loss", whole(score.loss * 100.0)),
+    ]))
+}
+
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "scores, per cent and milliseconds: small, and as saturates"
+)]
+fn whole(figure: f64) -> Value {
+    Value::from(figure.round() as i64)
 }
 
 fn stats(count: Count, errors: u64) -> Value {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use control::http::{Access, Api, Archives, serve};
 use control::live::{
     Asker, CallDetail, CallSummary, Later, LiveCalls, Pause, PauseError, Recorded, RelayAway, RelayFacts,
+    SoundFacts, StreamFacts,
 };
 use control::masking::{CityFiles, Masking};
 use control::moment::Moment;
@@ -42,6 +43,32 @@ pub struct Calls {
     pub looks: Arc<AtomicU32>,
 }
 
+/// A stream that is measured, and its RTCP.
+fn streams() -> Vec<StreamFacts> {
+    let facts = |kind, sound, events| StreamFacts {
+        from: "caller",
+        kind,
+        packets: 10,
+        bytes: 1_720,
+        drops: [("payload_type".into(), 1)].into(),
+        last_packet_seconds_ago: Some(0.02),
+        sound,
+        events,
+    };
+    let sound = SoundFacts {
+        loss: Some(0.1667),
+        jitter_ms: Some(2.5),
+        duplicates: Some(3),
+        reordered: Some(4),
+        round_trip_ms: Some(40.0),
+        mos: Some(3.16),
+        mos_lowest: Some(1.0),
+        mos_last: Some(4.5),
+        mos_heard: None,
+    };
+    vec![facts("rtp", sound, 2), facts("rtcp", SoundFacts::default(), 0)]
+}
+
 impl LiveCalls for Calls {
     fn list(&self) -> Vec<CallSummary> {
         self.looks.fetch_add(1, Ordering::Relaxed);
@@ -49,7 +76,7 @@ impl LiveCalls for Calls {
     }
     fn get(&self, id: Uuid) -> Later<'_, Option<CallDetail>> {
         let call = self.list().into_iter().find(|c| c.id == id);
-        let detail = call.map(|summary| CallDetail { summary, lane: "uring".into(), streams: Vec::new() });
+        let detail = call.map(|summary| CallDetail { summary, lane: "uring".into(), streams: streams() });
         Box::pin(std::future::ready(detail))
     }
     fn in_progress(&self, trip: &TripId) -> usize {

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use relay::program::message::{
-    CallCounters, CallKey, Count, Event, Frame, LegCounters, Limit, LiveCall, LocalPorts, MAX_LIST, Refusal,
-    Reply, Request, Stats, Stream, VERSION, WorkerStats,
+    CallCounters, CallKey, Count, Event, Frame, LegCounters, Limit, LiveCall, LocalPorts, MAX_LIST, Quality,
+    Refusal, Reply, Report, Request, Span, Stats, Stream, VERSION, WorkerStats,
 };
 use relay::program::wire;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -249,10 +249,29 @@ impl State {
     }
 }
 
-/// Ten packets of 172 bytes from the caller, five from the callee.
+/// Ten packets of 172 bytes from the caller, who lost two more on the way; five from the callee, who lost one, and
+/// says that it missed another one of the caller's.
 fn counters(held: &Held) -> CallCounters {
-    let leg = |packets| LegCounters {
+    let leg = |packets: u64| LegCounters {
         rtp: Count { packets, bytes: packets * 172 },
+        quality: Some(Quality {
+            ssrc: u32::MAX - u32::try_from(packets).unwrap(),
+            payload_type: 8,
+            sequence: 4_321,
+            timestamp: 1_234_567,
+            total: Span {
+                expected: packets / 5 * 6,
+                received: packets,
+                duplicates: 3,
+                reordered: 4,
+                jitter_us: 2_500,
+            },
+            round_trip_us: Some(40_000),
+            ..Quality::default()
+        }),
+        report: (packets == 5).then_some(Report { fraction_lost: 0, lost: 1, jitter: 24 }),
+        events: 2,
+        tap_lost: 6,
         last_packet_ms: Some(20),
         drops: vec![("payload_type".into(), 1)],
         ..LegCounters::default()

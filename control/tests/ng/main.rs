@@ -5,6 +5,7 @@
 
 mod calls;
 mod fake_relay;
+mod figures;
 mod load;
 mod protocol;
 mod recording;

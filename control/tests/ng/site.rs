@@ -13,6 +13,7 @@ use control::name::{City, Role, TripId};
 use control::ng::server::Server;
 use control::ng::value::Value;
 use control::ng::{bencode, message};
+use control::quality::journal::{self, Records};
 use control::route::{Outcome, RouteBook, Routed};
 use control::secret::Keys;
 use control::settings::ControlSettings;
@@ -31,7 +32,7 @@ pub struct Site {
     pub relay: FakeRelay,
     pub control: Control,
     pub proxy: Proxy,
-    state: tempfile::TempDir,
+    pub state: tempfile::TempDir,
     settings: ControlSettings,
 }
 
@@ -61,6 +62,11 @@ impl Site {
         control.connected(true).await;
         let proxy = Proxy::new(control.address).await;
         Self { relay, control, proxy, state, settings }
+    }
+
+    /// Settings for the next control.
+    pub fn set(&mut self, settings: ControlSettings) {
+        self.settings = ControlSettings { ng: self.settings.ng, ..settings };
     }
 
     /// Kills control and starts another on the same state.
@@ -104,7 +110,8 @@ impl Control {
         let book = Arc::new(RouteBook::open(&state, Arc::clone(&keys), Moment::now()).unwrap());
         let store: Arc<dyn Store> =
             Arc::new(Sqlite::open(&state.join("bauta.db"), Arc::clone(&keys)).unwrap());
-        let calls = Calls::new(settings, Arc::clone(&keys), Arc::clone(&book), Arc::clone(&store));
+        let records = Records::start(state.join(journal::FOLDER), settings.call_records_days).unwrap();
+        let calls = Calls::new(settings, Arc::clone(&keys), Arc::clone(&book), Arc::clone(&store), records);
         let server = Server::bind(settings, Arc::clone(&calls)).await.unwrap();
         let address = server.address().unwrap();
         let tasks = vec![
