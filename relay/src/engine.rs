@@ -62,6 +62,7 @@ pub struct Engine {
     by_key: HashMap<CallKey, u32>,
     tapping: Tapping,
     spans: Spans,
+    received: u64,
     forwarded: Count,
     drops: DropCounters,
 }
@@ -75,6 +76,7 @@ impl Engine {
             by_key: HashMap::new(),
             tapping: Tapping::new(tap),
             spans,
+            received: 0,
             forwarded: Count::default(),
             drops: DropCounters::default(),
         }
@@ -91,6 +93,7 @@ impl Engine {
         length: usize,
         now: Now,
     ) -> Option<Outgoing> {
+        self.received += 1;
         match self.forward(slot, source, buffer, length, now) {
             Ok(out) => Some(out),
             Err(reason) => {
@@ -201,7 +204,12 @@ impl Engine {
         self.forwarded
     }
 
-    /// Totals since the start; the lane's own counters are for the caller to add.
+    /// Packets received since the start.
+    pub const fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Totals since the start; load and the lane's own counters are for the caller to add.
     pub fn stats(&self) -> WorkerStats {
         WorkerStats {
             load: Load::default(),
