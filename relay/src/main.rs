@@ -8,7 +8,7 @@ use clap::Parser;
 use relay::engine::Spans;
 use relay::interface::{Address, Interface};
 use relay::lane;
-use relay::options::{MAX_WORKERS, Options};
+use relay::options::Options;
 use relay::ports::Ports;
 use relay::program::message::Stats;
 use relay::server::{self, Limits, Setup};
@@ -65,8 +65,7 @@ fn start(options: &Options, state: &std::path::Path) -> anyhow::Result<Setup> {
     let (lane, reason) = lane::choose(options.lane)?;
     tracing::info!("lane {}: {reason}", lane.name());
     let cores = limits::cores()?;
-    let workers =
-        if options.workers == 0 { cores.len().min(MAX_WORKERS) } else { usize::from(options.workers) };
+    let workers = options.workers_of(cores.len());
     let files = limits::raise_open_files()?;
     let interfaces = options.interfaces();
     let seed = getrandom::u64().context("no random numbers")?;

@@ -50,3 +50,10 @@ settings! {
     }
     check interface::check
 }
+
+impl Options {
+    /// How many workers there are on a host with so many cores for them.
+    pub fn workers_of(&self, cores: usize) -> usize {
+        if self.workers == 0 { cores.min(MAX_WORKERS) } else { usize::from(self.workers) }
+    }
+}

@@ -91,6 +91,7 @@ mod tests {
             let mut taken: Vec<u16> = std::iter::from_fn(|| pool.take(0)).collect();
             taken.sort_unstable();
             assert_eq!(taken, expected);
+            assert_eq!(PortRange { first, last }.pairs(), expected.len());
         }
     }
 
