@@ -69,11 +69,11 @@ impl Options {
                 ports: entry.ports.unwrap_or(ports),
                 dscp: entry.dscp.unwrap_or(dscp),
             });
-            match interfaces.iter_mut().find(|i| i.name == entry.name) {
-                Some(interface) => interface.addresses.extend(addresses),
-                None => {
-                    interfaces.push(Interface { name: entry.name.clone(), addresses: addresses.collect() })
-                }
+            if let Some(interface) = interfaces.iter_mut().find(|i| i.name == entry.name) {
+                interface.addresses.extend(addresses);
+            } else {
+                let addresses = addresses.collect();
+                interfaces.push(Interface { name: entry.name.clone(), addresses });
             }
         }
         interfaces
@@ -204,18 +204,18 @@ impl Entry {
         let ports = field("ports").map(one).transpose().map_err(whose)?;
         let dscp: Option<u8> = field("dscp").map(one).transpose().map_err(whose)?;
         dscp.as_ref().map_or(Ok(()), is_dscp).map_err(|e| whose(format!("dscp: {e}")))?;
-        Ok(Self { addresses, ports, dscp, name })
+        Ok(Self { name, addresses, ports, dscp })
     }
 
     fn show(&self) -> String {
         let (bound, told): (Vec<IpAddr>, Vec<Option<IpAddr>>) = self.addresses.iter().copied().unzip();
-        let mut text = format!("{{ name = {}, address = {}", self.name.show(), bound.show());
+        let mut fields = vec![format!("name = {}, address = {}", self.name.show(), bound.show())];
         if told.iter().any(Option::is_some) {
-            text += &format!(", advertised = {}", told.show());
+            fields.push(format!("advertised = {}", told.show()));
         }
-        text += &self.ports.map_or(String::new(), |p| format!(", ports = {}", p.show()));
-        text += &self.dscp.map_or(String::new(), |d| format!(", dscp = {}", d.show()));
-        text + " }"
+        fields.extend(self.ports.map(|ports| format!("ports = {}", ports.show())));
+        fields.extend(self.dscp.map(|dscp| format!("dscp = {dscp}")));
+        format!("{{ {} }}", fields.join(", "))
     }
 }
 

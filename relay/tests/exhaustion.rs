@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use relay::call::CallKey;
 use relay::program::Client;
 use relay::program::client::ClientError;
-use relay::program::message::{LegMedia, LocalPorts, Refusal, Remote, Reply, Request, Stats, Stream};
+use relay::program::message::{LocalPorts, Refusal, Reply, Request, Stats, Stream};
 use rig::{Relay, heard, lanes, media, opened, own_address, phone, say, stats};
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 
@@ -52,6 +52,13 @@ impl Site {
     fn open(&self, call: u64, streams: usize) -> Request {
         let streams = vec![self.stream(); streams];
         Request::Open { call: CallKey(call), blob: b"first".to_vec(), max_seconds: 0, label: None, streams }
+    }
+
+    /// A change that shows if it is made: the callee elsewhere, another blob, a stream more.
+    fn change(&self, call: u64, elsewhere: &UdpSocket) -> Request {
+        let mut streams = vec![self.stream(); 2];
+        streams[0].legs[1] = media(elsewhere);
+        Request::Update { call: CallKey(call), blob: Some(b"second".to_vec()), label: None, streams }
     }
 
     async fn refused(&self, request: Request) -> Refusal {
@@ -105,19 +112,6 @@ impl Site {
     }
 }
 
-/// A change that shows if it is made: the callee elsewhere, another blob, a stream more.
-fn change(stream: Stream, call: u64, elsewhere: &UdpSocket) -> Request {
-    let rtp = elsewhere.local_addr().unwrap();
-    let mut moved = stream;
-    moved.legs[1] = LegMedia { remote: Some(Remote { rtp, rtcp: rtp }), ..moved.legs[1] };
-    Request::Update {
-        call: CallKey(call),
-        blob: Some(b"second".to_vec()),
-        label: None,
-        streams: vec![moved, stream],
-    }
-}
-
 #[tokio::test]
 async fn out_of_ports_is_said_and_what_was_taken_for_it_comes_back() {
     for (lane, offset) in lanes() {
@@ -137,7 +131,7 @@ async fn out_of_ports_is_said_and_what_was_taken_for_it_comes_back() {
             site.until(|s| (s.calls, s.pairs_free, s.workers[0].sockets) == (1, 1, 4)).await;
             assert_eq!(site.refused(site.open(2, 1)).await, Refusal::OutOfPorts, "it has a pair for one leg");
             let elsewhere = phone();
-            assert_eq!(site.refused(change(site.stream(), 1, &elsewhere)).await, Refusal::OutOfPorts);
+            assert_eq!(site.refused(site.change(1, &elsewhere)).await, Refusal::OutOfPorts);
             site.until(|s| (s.calls, s.pairs_free, s.workers[0].sockets) == (1, 1, 4)).await;
             site.speaks(ports, round);
             let Reply::Calls(calls) = site.client.ask(Request::List { after: None }).await.unwrap() else {
@@ -180,7 +174,7 @@ async fn a_relay_with_few_descriptors_takes_as_many_calls_as_it_can_serve() {
             site.until(all).await;
 
             let elsewhere = phone();
-            assert_eq!(site.refused(change(site.stream(), 0, &elsewhere)).await, Refusal::OutOfFiles);
+            assert_eq!(site.refused(site.change(0, &elsewhere)).await, Refusal::OutOfFiles);
             site.until(all).await;
             ports.iter().for_each(|ports| site.speaks(*ports, round));
 
@@ -210,14 +204,14 @@ async fn a_stream_that_gets_no_socket_takes_the_ones_before_it_back() {
         let during = site.descriptors();
         let elsewhere = phone();
         site.allow(3);
-        assert_eq!(site.refused(change(site.stream(), 1, &elsewhere)).await, Refusal::OutOfFiles);
+        assert_eq!(site.refused(site.change(1, &elsewhere)).await, Refusal::OutOfFiles);
         assert_eq!(site.descriptors(), during);
         site.until(|s| (s.calls, s.pairs_free, s.workers[0].sockets) == (1, 48, 4)).await;
         site.speaks(ports, 1);
 
         // With room again the same change goes through.
         site.allow(4);
-        let both = opened(&site.client, change(site.stream(), 1, &elsewhere)).await;
+        let both = opened(&site.client, site.change(1, &elsewhere)).await;
         assert_eq!((both.len(), both[0]), (2, ports));
         say(&site.phones[0], ports[0], 9);
         elsewhere.set_read_timeout(Some(Duration::from_secs(5))).unwrap();

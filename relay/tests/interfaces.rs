@@ -19,9 +19,7 @@ use std::time::{Duration, Instant};
 use relay::call::CallKey;
 use relay::program::Client;
 use relay::program::client::ClientError;
-use relay::program::message::{
-    Event, Family, Interface, LocalPorts, Place, Refusal, Reply, Request, Stats, Stream,
-};
+use relay::program::message::{Event, Family, Interface, LocalPorts, Place, Refusal, Request, Stats, Stream};
 use rig::{Relay, heard, lanes, media, opened, own_address, phone, phone_at, say, stats};
 
 const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
