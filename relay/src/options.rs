@@ -18,12 +18,13 @@ settings! {
         advertised: Option<IpAddr> = None;
         /// Media ports, first and last. A call takes four for each stream: RTP and RTCP on both sides.
         ports: PortRange = PortRange { first: 30_000, last: 39_999 };
-        /// Mark of the packets that are sent, for routers that know voice by it (DSCP, RFC 4594); 46 is "expedited forwarding".
+        /// Mark of the packets that are sent, for routers that know voice by it: a DSCP, 0 to 63 (RFC 4594); 46 is "expedited forwarding".
         dscp: u8 = 46, check is_dscp;
-        /// Interfaces by name, for a relay between networks; offers choose by name, and the first is taken where they do not.
-        /// With none listed there is one, "default", of the keys above. `address` and `advertised` may be lists, one for
-        /// each; entries with the same name add addresses to it; `ports` and `dscp`, where left out, are those above.
-        /// `relay.address` and `relay.advertised` are left out then.
+        /// Interfaces by name, for a relay between networks. Offers choose by name; the first is taken where they do not.
+        /// `address` and `advertised` may be lists, one for each; entries of the same name are one interface, and of its
+        /// addresses the one with the most free ports is taken. `ports` and `dscp`, where left out, are those above.
+        /// `relay.address` and `relay.advertised` then must be left out. With none listed there is one interface, "default",
+        /// of the keys above.
         interfaces: Listing = Listing::default();
         /// How long the ports of an ended call rest before the next one takes them, in seconds: late packets meet closed ports.
         port_rest_seconds: u32 = 5, check |n: &u32| if *n <= 3_600 { Ok(()) } else { Err("3600 seconds at most".into()) };
