@@ -65,6 +65,7 @@ pub struct Engine {
     spans: Spans,
     /// Sockets that are to be connected, or (with none) to be so no longer.
     connections: VecDeque<(Slot, Option<SocketAddr>)>,
+    received: u64,
     forwarded: Count,
     drops: DropCounters,
 }
@@ -80,6 +81,7 @@ impl Engine {
             spans,
             // Packets bring one for each slot at most, until it is signalled anew.
             connections: VecDeque::with_capacity(size as usize),
+            received: 0,
             forwarded: Count::default(),
             drops: DropCounters::default(),
         }
@@ -96,6 +98,7 @@ impl Engine {
         length: usize,
         now: Now,
     ) -> Option<Outgoing> {
+        self.received += 1;
         match self.forward(slot, source, buffer, length, now) {
             Ok(out) => Some(out),
             Err(reason) => {
@@ -243,7 +246,12 @@ impl Engine {
         self.forwarded
     }
 
-    /// Totals since the start; the lane's own counters are for the caller to add.
+    /// Packets received since the start.
+    pub const fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Totals since the start; load and the lane's own counters are for the caller to add.
     pub fn stats(&self) -> WorkerStats {
         WorkerStats {
             load: Load::default(),

@@ -15,7 +15,11 @@ pub mod dtmf;
 #[cfg(feature = "lanes")]
 pub mod engine;
 #[cfg(feature = "lanes")]
+pub mod interface;
+#[cfg(feature = "lanes")]
 pub mod lane;
+#[cfg(feature = "lanes")]
+pub mod load;
 #[cfg(feature = "lanes")]
 pub mod options;
 #[cfg(feature = "lanes")]

@@ -6,12 +6,13 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Parser;
 use relay::engine::Spans;
+use relay::interface::{Address, Interface};
 use relay::lane;
-use relay::options::{MAX_WORKERS, Options};
+use relay::options::Options;
 use relay::ports::Ports;
-use relay::program::message::{Interface, Stats};
+use relay::program::message::Stats;
 use relay::server::{self, Limits, Setup};
-use relay::settings::{File, Section};
+use relay::settings::{File, PortRange, Section};
 use relay::sys::limits;
 use relay::worker::{self, Plan};
 use relay::{sys, tap};
@@ -64,15 +65,18 @@ fn start(options: &Options, state: &std::path::Path) -> anyhow::Result<Setup> {
     let (lane, reason) = lane::choose(options.lane)?;
     tracing::info!("lane {}: {reason}", lane.name());
     let cores = limits::cores()?;
-    let workers =
-        if options.workers == 0 { cores.len().min(MAX_WORKERS) } else { usize::from(options.workers) };
+    let workers = options.workers_of(cores.len());
     let files = limits::raise_open_files()?;
-    let (mut missing, mut handles, mut rings) = (limits::missing(files), Vec::new(), Vec::new());
+    let interfaces = options.interfaces();
+    let seed = getrandom::u64().context("no random numbers")?;
+    let rest_ns = u64::from(options.port_rest_seconds) * 1_000_000_000;
+    let ports = Ports::new(&interfaces, rest_ns, options.receive_buffer_kib as usize * 1024, seed);
+    let (mut missing, mut handles, mut rings) =
+        (limits::missing(files, ports.total(), workers), Vec::new(), Vec::new());
     // Registered files count against the limit per ring, and each worker may come to serve every call.
     // A little more than there are ports: the slots of a closed call come back a moment after its ports.
-    let ports = u64::from(options.ports.last - options.ports.first) + 1;
     let own = limits::own_files(workers);
-    let sockets = files.saturating_sub(own).min(ports + own);
+    let sockets = files.saturating_sub(own).min(2 * ports.total() as u64 + own);
     let sockets = u32::try_from(sockets).context("too many sockets")?;
     let spans = Spans {
         learn_window_ns: u64::from(options.learn_window_ms) * 1_000_000,
@@ -103,24 +107,18 @@ fn start(options: &Options, state: &std::path::Path) -> anyhow::Result<Setup> {
             tracing::error!("no recorder can attach any more: {e}");
         }
     })?;
-    let seed = getrandom::u64().context("no random numbers")?;
-    let receive_buffer = options.receive_buffer_kib as usize * 1024;
-    let ports = Ports::new(options.address, options.ports, receive_buffer, seed);
-    let pairs = ports.total();
     let stats = Stats { lane: lane.name().into(), lane_reason: reason, missing, ..Stats::default() };
-    tracing::info!(
-        "ready: {workers} worker(s), {pairs} port pairs on {} ports {}-{}",
-        options.address,
-        options.ports.first,
-        options.ports.last
-    );
-    let advertised = options.advertised.unwrap_or(options.address);
-    let interfaces =
-        vec![Interface { name: "default".into(), addresses: vec![(options.address, advertised)] }];
+    for Interface { name, addresses } in &interfaces {
+        for Address { bound, ports: PortRange { first, last }, dscp, .. } in addresses {
+            tracing::info!("interface {name}: {bound} ports {first}-{last}, DSCP {dscp}");
+        }
+    }
+    tracing::info!("ready: {workers} worker(s), {} port pairs", ports.total());
+    let interfaces = interfaces.iter().map(Interface::told).collect();
     let limits = Limits {
         calls: options.max_calls,
         packets_per_second: options.max_packets_per_second,
         cpu_percent: options.max_cpu_percent,
     };
-    Ok(Setup { listener, workers: handles, ports, advertised, limits, interfaces, epoch, stats, recorder })
+    Ok(Setup { listener, workers: handles, ports, limits, interfaces, epoch, stats, recorder })
 }

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use crate::interface::{self, Listing, is_dscp};
 use crate::lane::Choice;
 use crate::settings::{PortRange, on_this_host, settings};
 
@@ -17,6 +18,16 @@ settings! {
         advertised: Option<IpAddr> = None;
         /// Media ports, first and last. A call takes four for each stream: RTP and RTCP on both sides.
         ports: PortRange = PortRange { first: 30_000, last: 39_999 };
+        /// Mark of the packets that are sent, for routers that know voice by it: a DSCP, 0 to 63 (RFC 4594); 46 is "expedited forwarding".
+        dscp: u8 = 46, check is_dscp;
+        /// Interfaces by name, for a relay between networks. Offers choose by name; the first is taken where they do not.
+        /// `address` and `advertised` may be lists, one for each; entries of the same name are one interface, and of its
+        /// addresses the one with the most free ports is taken. `ports` and `dscp`, where left out, are those above.
+        /// `relay.address` and `relay.advertised` then must be left out. With none listed there is one interface, "default",
+        /// of the keys above.
+        interfaces: Listing = Listing::default();
+        /// How long the ports of an ended call rest before the next one takes them, in seconds: late packets meet closed ports.
+        port_rest_seconds: u32 = 5, check |n: &u32| if *n <= 3_600 { Ok(()) } else { Err("3600 seconds at most".into()) };
         /// How packets are moved: "auto" takes io_uring where the kernel allows it, else "mmsg".
         lane: Choice = Choice::Auto;
         /// Worker threads, one per core at most; 0 for as many as there are cores.
@@ -37,5 +48,13 @@ settings! {
         learn_window_ms: u32 = 3_000;
         /// Each time so many seconds have passed without a packet, a call is reported to control as silent. Control decides when that is too long, no finer than this.
         silence_seconds: u32 = 10, check |n: &u32| if *n > 0 { Ok(()) } else { Err("1 second at least".into()) };
+    }
+    check interface::check
+}
+
+impl Options {
+    /// How many workers there are on a host with so many cores for them.
+    pub fn workers_of(&self, cores: usize) -> usize {
+        if self.workers == 0 { cores.min(MAX_WORKERS) } else { usize::from(self.workers) }
     }
 }

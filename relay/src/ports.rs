@@ -1,129 +1,262 @@
-//! The free-list of port pairs: shuffled once, then first in, first out, so that a port rests as long as it can.
+//! The media ports of every interface: which address a leg's pair is taken from, and the binding of it.
 //!
 //! Owned by the server's thread. A pair that another program has bound is passed over and tried again later.
 
-use std::collections::VecDeque;
+mod pool;
+
+use std::cmp::Reverse;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
-use crate::program::message::Refusal;
-use crate::settings::PortRange;
+use crate::interface::{Address, Interface};
+use crate::program::message::{Family, InterfaceStats, LocalPorts, Place, Refusal};
 use crate::sys::socket;
+use pool::Pool;
 
-/// Even RTP ports whose odd neighbour is free as well.
+/// The port pairs of all interfaces.
 #[derive(Debug)]
 pub struct Ports {
-    address: IpAddr,
+    names: Vec<String>,
+    addresses: Vec<Bindable>,
     receive_buffer: usize,
-    free: VecDeque<u16>,
-    total: usize,
 }
 
-/// A bound pair: RTP's port, and the sockets of RTP and RTCP.
+/// An address with its free-list.
+#[derive(Debug)]
+struct Bindable {
+    interface: usize,
+    address: Address,
+    pool: Pool,
+}
+
+/// A pair that was taken. Whoever has it gives it back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pair {
+    /// Index of its address.
+    origin: usize,
+    /// What the leg is told.
+    pub local: LocalPorts,
+}
+
+/// A pair and its sockets.
 #[derive(Debug)]
 pub struct BoundPair {
-    /// The even port.
-    pub rtp: u16,
+    /// The pair.
+    pub pair: Pair,
     /// RTP, RTCP.
     pub sockets: [OwnedFd; 2],
 }
 
 impl Ports {
-    /// All pairs of `range` on `address`, in an order drawn from `seed`.
-    pub fn new(address: IpAddr, range: PortRange, receive_buffer: usize, seed: u64) -> Self {
-        let first = range.first + range.first % 2;
-        let mut list: Vec<u16> = (first..range.last).step_by(2).collect();
-        let mut random = seed | 1;
-        for place in (1..list.len()).rev() {
-            // Xorshift: the order must differ between starts, nothing hangs on its quality.
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
-            list.swap(place, usize::try_from(random % (place as u64 + 1)).unwrap_or(0));
-        }
-        Self { address, receive_buffer, total: list.len(), free: list.into() }
+    /// All pairs of `interfaces`, in an order drawn from `seed`. Each rests for `rest_ns` after its use; sockets get a
+    /// receive buffer of `receive_buffer` bytes.
+    pub fn new(interfaces: &[Interface], rest_ns: u64, receive_buffer: usize, seed: u64) -> Self {
+        let every =
+            interfaces.iter().enumerate().flat_map(|(i, one)| one.addresses.iter().map(move |a| (i, *a)));
+        let addresses = (0_u64..).zip(every).map(|(number, (interface, address))| {
+            let pool = Pool::new(address.ports, rest_ns, seed.wrapping_add(number << 1));
+            Bindable { interface, address, pool }
+        });
+        let names = interfaces.iter().map(|i| i.name.clone()).collect();
+        Self { names, addresses: addresses.collect(), receive_buffer }
     }
 
-    /// Binds the pair that was free the longest.
-    pub fn take(&mut self) -> Result<BoundPair, Refusal> {
-        for _ in 0..self.free.len() {
-            let Some(rtp) = self.free.pop_front() else { break };
-            match self.bind(rtp) {
-                Ok(sockets) => return Ok(BoundPair { rtp, sockets }),
-                Err(e) => {
-                    self.free.push_back(rtp);
-                    match e.raw_os_error() {
-                        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
-                            return Err(Refusal::OutOfFiles);
-                        }
-                        Some(libc::EADDRINUSE | libc::EACCES) => {}
-                        _ => {
-                            return Err(Refusal::Impossible(format!(
-                                "{}:{rtp} cannot be bound: {e}",
-                                self.address
-                            )));
-                        }
-                    }
+    /// Binds a pair at `place`. Of several addresses that will do, those of the first one's family are tried, the one
+    /// with the most free pairs first; of an address, the pair that was free the longest.
+    pub fn take(&mut self, place: Place, now_ns: u64) -> Result<BoundPair, Refusal> {
+        let mut refusal = Refusal::NoInterface;
+        for origin in self.candidates(place, now_ns) {
+            match self.take_from(origin, now_ns) {
+                // The next address is no help when the process is at its limit.
+                done @ (Ok(_) | Err(Refusal::OutOfFiles)) => return done,
+                // An address that is gone says more than one that is used up.
+                Err(other) if matches!(refusal, Refusal::NoInterface | Refusal::OutOfPorts) => {
+                    refusal = other;
+                }
+                Err(_) => {}
+            }
+        }
+        Err(refusal)
+    }
+
+    /// Gives back a pair that carried a call; its sockets are closed or about to be.
+    pub fn give(&mut self, pair: Pair, now_ns: u64) {
+        if let Some(origin) = self.addresses.get_mut(pair.origin) {
+            origin.pool.give(pair.local.rtp, now_ns);
+        }
+    }
+
+    /// Gives back a pair that nobody was told of.
+    pub fn put_back(&mut self, pair: Pair) {
+        if let Some(origin) = self.addresses.get_mut(pair.origin) {
+            origin.pool.put_back(pair.local.rtp);
+        }
+    }
+
+    /// Free, resting and all pairs, by interface.
+    pub fn stats(&mut self, now_ns: u64) -> Vec<InterfaceStats> {
+        let named = |name: &String| InterfaceStats { name: name.clone(), ..InterfaceStats::default() };
+        let mut stats: Vec<InterfaceStats> = self.names.iter().map(named).collect();
+        for Bindable { interface, pool, .. } in &mut self.addresses {
+            if let Some(stats) = stats.get_mut(*interface) {
+                stats.pairs_free += pool.free(now_ns) as u64;
+                stats.pairs_resting += pool.resting(now_ns) as u64;
+                stats.pairs_total += pool.total() as u64;
+            }
+        }
+        stats
+    }
+
+    /// Pairs of all interfaces.
+    pub fn total(&self) -> usize {
+        self.addresses.iter().map(|a| a.pool.total()).sum()
+    }
+
+    /// The addresses that will do at `place`, best first.
+    fn candidates(&mut self, place: Place, now_ns: u64) -> Vec<usize> {
+        let mut family = place.family;
+        let mut list = Vec::new();
+        for (index, Bindable { interface, address, pool }) in self.addresses.iter_mut().enumerate() {
+            if *interface == usize::from(place.interface) && family.fits(address.bound) {
+                family = Family::of(address.bound);
+                list.push((index, pool.free(now_ns)));
+            }
+        }
+        list.sort_by_key(|(_, free)| Reverse(*free));
+        list.into_iter().map(|(index, _)| index).collect()
+    }
+
+    fn take_from(&mut self, origin: usize, now_ns: u64) -> Result<BoundPair, Refusal> {
+        let receive_buffer = self.receive_buffer;
+        let Some(Bindable { address, pool, .. }) = self.addresses.get_mut(origin) else {
+            return Err(Refusal::NoInterface);
+        };
+        for _ in 0..pool.free(now_ns) {
+            let Some(rtp) = pool.take(now_ns) else { break };
+            let error = match bind(address, rtp, receive_buffer) {
+                Ok(sockets) => {
+                    let local = LocalPorts { address: address.advertised, rtp, rtcp: rtp + 1 };
+                    return Ok(BoundPair { pair: Pair { origin, local }, sockets });
+                }
+                Err(e) => e,
+            };
+            pool.put_back(rtp);
+            match error.raw_os_error() {
+                Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
+                    return Err(Refusal::OutOfFiles);
+                }
+                Some(libc::EADDRINUSE | libc::EACCES) => {}
+                _ => {
+                    let bound = SocketAddr::new(address.bound, rtp);
+                    return Err(Refusal::Impossible(format!("{bound} cannot be bound: {error}")));
                 }
             }
         }
         Err(Refusal::OutOfPorts)
     }
+}
 
-    /// Gives a pair back; its sockets are closed or about to be.
-    pub fn give(&mut self, rtp: u16) {
-        self.free.push_back(rtp);
-    }
-
-    /// Pairs free now.
-    pub fn free(&self) -> usize {
-        self.free.len()
-    }
-
-    /// Pairs in the range.
-    pub const fn total(&self) -> usize {
-        self.total
-    }
-
-    fn bind(&self, rtp: u16) -> io::Result<[OwnedFd; 2]> {
-        let bind = |port| socket::bind(SocketAddr::new(self.address, port), self.receive_buffer);
-        Ok([bind(rtp)?, bind(rtp + 1)?])
-    }
+fn bind(address: &Address, rtp: u16, receive_buffer: usize) -> io::Result<[OwnedFd; 2]> {
+    let bind = |port| socket::bind(SocketAddr::new(address.bound, port), receive_buffer, address.dscp);
+    Ok([bind(rtp)?, bind(rtp + 1)?])
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, UdpSocket};
+    use std::net::{IpAddr, UdpSocket};
 
     use super::*;
+    use crate::settings::PortRange;
 
-    fn ports(first: u16, last: u16) -> Ports {
-        Ports::new(Ipv4Addr::LOCALHOST.into(), PortRange { first, last }, 65_536, 7)
+    const REST: u64 = 1_000;
+
+    fn interface(name: &str, addresses: &[(&str, u16, u16)]) -> Interface {
+        let address = |(bound, first, last): &(&str, u16, u16)| {
+            let bound: IpAddr = bound.parse().unwrap();
+            Address { bound, advertised: bound, ports: PortRange { first: *first, last: *last }, dscp: 46 }
+        };
+        Interface { name: name.into(), addresses: addresses.iter().map(address).collect() }
     }
 
-    #[test]
-    fn pairs_are_even_and_odd_inside_the_range_and_come_once() {
-        let mut ports = ports(28_801, 28_808);
-        let pairs: Vec<BoundPair> = (0..3).map(|_| ports.take().unwrap()).collect();
-        let mut taken: Vec<u16> = pairs.iter().map(|p| p.rtp).collect();
-        taken.sort_unstable();
-        assert_eq!(taken, [28_802, 28_804, 28_806]);
-        assert_eq!(ports.take().unwrap_err(), Refusal::OutOfPorts);
-        let first = pairs[0].rtp;
-        drop(pairs);
-        taken.iter().filter(|p| **p != first).for_each(|p| ports.give(*p));
-        ports.give(first);
-        assert_ne!(ports.take().unwrap().rtp, first, "the pair given back last rests the longest");
+    fn ports(interfaces: &[Interface]) -> Ports {
+        Ports::new(interfaces, REST, 65_536, 7)
+    }
+
+    fn place(interface: u8, family: Family) -> Place {
+        Place { interface, family }
+    }
+
+    fn taken(ports: &mut Ports, interface: u8, family: Family) -> Result<LocalPorts, Refusal> {
+        ports.take(place(interface, family), 0).map(|bound| bound.pair.local)
     }
 
     #[test]
     fn a_pair_that_another_program_has_is_passed_over_and_nothing_leaks() {
-        let mut ports = ports(28_812, 28_815);
-        let theirs = UdpSocket::bind((Ipv4Addr::LOCALHOST, 28_813)).unwrap();
-        assert_eq!(ports.take().unwrap().rtp, 28_814);
-        assert_eq!(ports.take().unwrap_err(), Refusal::OutOfPorts);
+        let mut ports = ports(&[interface("a", &[("127.0.0.1", 28_812, 28_815)])]);
+        let theirs = UdpSocket::bind("127.0.0.1:28813").unwrap();
+        assert_eq!(taken(&mut ports, 0, Family::Any).unwrap().rtp, 28_814);
+        assert_eq!(taken(&mut ports, 0, Family::Any).unwrap_err(), Refusal::OutOfPorts);
         drop(theirs);
-        assert_eq!(ports.take().unwrap().rtp, 28_812);
+        assert_eq!(taken(&mut ports, 0, Family::Any).unwrap().rtp, 28_812);
+    }
+
+    #[test]
+    fn a_pair_is_bound_on_its_own_address_and_told_as_advertised() {
+        let mut inside = interface("inside", &[("127.0.0.2", 28_820, 28_823)]);
+        inside.addresses[0].advertised = "192.0.2.9".parse().unwrap();
+        let mut ports = ports(&[interface("a", &[("127.0.0.1", 28_820, 28_823)]), inside]);
+        let bound = ports.take(place(1, Family::Ip4), 0).unwrap();
+        let local = bound.pair.local;
+        assert_eq!((local.address, local.rtcp), ("192.0.2.9".parse().unwrap(), local.rtp + 1));
+        assert!(UdpSocket::bind(("127.0.0.2", local.rtp)).is_err(), "it is bound");
+        assert!(UdpSocket::bind(("127.0.0.2", local.rtcp)).is_err(), "RTCP too");
+        assert!(UdpSocket::bind(("127.0.0.1", local.rtp)).is_ok(), "and nowhere else");
+    }
+
+    #[test]
+    fn the_address_with_the_most_free_pairs_is_taken_of_the_wanted_family() {
+        let list = [("127.0.0.1", 28_830, 28_833), ("::1", 28_830, 28_839), ("127.0.0.2", 28_830, 28_835)];
+        let mut ports = ports(&[interface("a", &list)]);
+        let mut addresses = |family| {
+            std::iter::from_fn(|| taken(&mut ports, 0, family).ok().map(|l| l.address.to_string()))
+                .collect::<Vec<_>>()
+        };
+        let (one, two) = ("127.0.0.1", "127.0.0.2");
+        assert_eq!(addresses(Family::Any), [two, one, two, one, two], "the first address is IPv4");
+        assert_eq!(addresses(Family::Ip6), ["::1"; 5]);
+    }
+
+    #[test]
+    fn refusals_say_which_want_it_is() {
+        let mut ports = ports(&[interface("a", &[("127.0.0.1", 28_840, 28_843)])]);
+        assert_eq!(taken(&mut ports, 0, Family::Ip6).unwrap_err(), Refusal::NoInterface);
+        assert_eq!(taken(&mut ports, 1, Family::Any).unwrap_err(), Refusal::NoInterface);
+        ports.addresses[0].address.bound = "203.0.113.9".parse().unwrap();
+        let Err(Refusal::Impossible(reason)) = taken(&mut ports, 0, Family::Any) else { panic!() };
+        assert!(reason.starts_with("203.0.113.9:2884") && reason.contains("cannot be bound"), "{reason}");
+        assert_eq!(ports.stats(0)[0].pairs_free, 2, "nothing was lost by it");
+    }
+
+    #[test]
+    fn every_interface_is_counted_by_itself() {
+        let mut ports = ports(&[
+            interface("a", &[("127.0.0.1", 28_850, 28_853)]),
+            interface("b", &[("127.0.0.2", 28_850, 28_853), ("127.0.0.3", 28_850, 28_857)]),
+        ]);
+        let (used, unused) =
+            (ports.take(place(1, Family::Any), 0).unwrap(), ports.take(place(1, Family::Any), 0).unwrap());
+        let _kept = ports.take(place(1, Family::Any), 0).unwrap();
+        ports.give(used.pair, 0);
+        ports.put_back(unused.pair);
+        let figures = |stats: Vec<InterfaceStats>| {
+            stats
+                .into_iter()
+                .map(|s| (s.name, s.pairs_free, s.pairs_resting, s.pairs_total))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(figures(ports.stats(1)), [("a".into(), 2, 0, 2), ("b".into(), 4, 1, 6)]);
+        assert_eq!(figures(ports.stats(REST)), [("a".into(), 2, 0, 2), ("b".into(), 5, 0, 6)]);
+        assert_eq!(ports.total(), 8);
     }
 }

@@ -10,7 +10,6 @@ mod limits;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
-use std::net::IpAddr;
 use std::os::unix::net::UnixListener;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -19,8 +18,9 @@ use ringbuf::traits::Consumer;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::call::CallKey;
+use crate::load::Balance;
 use crate::ports::Ports;
-use crate::program::message::{Event, Frame, Interface, Load, Refusal, Stats};
+use crate::program::message::{Event, Frame, Interface, Refusal, Stats};
 use crate::worker::{Answer, Command, Handle, Report};
 use calls::Entry;
 use limits::Gate;
@@ -35,8 +35,6 @@ pub struct Setup {
     pub workers: Vec<Handle>,
     /// Free ports.
     pub ports: Ports,
-    /// The address that is told to the outside.
-    pub advertised: IpAddr,
     /// What is taken on.
     pub limits: Limits,
     /// What is told of the interfaces.
@@ -57,16 +55,12 @@ struct Server {
     pending: HashMap<u64, oneshot::Sender<Result<Answer, Refusal>>>,
     ticket: u64,
     calls: BTreeMap<CallKey, Entry>,
-    /// Calls per worker.
-    load: Vec<usize>,
+    balance: Balance,
     ports: Ports,
-    advertised: IpAddr,
     interfaces: Vec<Interface>,
     epoch: u64,
     stats: Stats,
     gate: Gate,
-    /// What the workers did in the last second.
-    recent: Load,
     /// Whether a client has said hello: there is one seat.
     taken: bool,
     /// Where events go: the connected client, once it has subscribed.
@@ -77,25 +71,22 @@ type Shared = Rc<RefCell<Server>>;
 
 /// Serves until the future is dropped.
 pub async fn serve(setup: Setup) -> io::Result<()> {
-    let Setup { listener, workers, ports, advertised, limits, interfaces, epoch, stats, mut recorder } =
-        setup;
+    let Setup { listener, workers, ports, limits, interfaces, epoch, stats, mut recorder } = setup;
     listener.set_nonblocking(true)?;
     let listener = tokio::net::UnixListener::from_std(listener)?;
     let bells: Vec<Arc<Notify>> = workers.iter().map(|w| Arc::clone(&w.bell)).collect();
     let server = Rc::new(RefCell::new(Server {
-        load: vec![0; workers.len()],
+        balance: Balance::new(workers.len()),
         waiting: workers.iter().map(|_| VecDeque::new()).collect(),
         workers,
         pending: HashMap::new(),
         ticket: 0,
         calls: BTreeMap::new(),
         ports,
-        advertised,
         interfaces,
         epoch,
         stats,
         gate: Gate::new(limits),
-        recent: Load::default(),
         taken: false,
         subscriber: None,
     }));
@@ -137,6 +128,13 @@ impl Server {
                     }
                 }
                 Report::Event(event) => self.tell(event),
+                Report::Load(load) => {
+                    self.balance.measured(worker, load);
+                    // Each worker reports every second: the first one's turn is as good as a timer.
+                    if worker == 0 {
+                        self.tell(Event::Load(self.balance.sum()));
+                    }
+                }
             }
         }
         self.push(worker);

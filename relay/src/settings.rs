@@ -10,7 +10,8 @@ mod value;
 pub use file::{Error, File, Key, Section};
 pub use value::{PortRange, Setting, on_this_host};
 
-/// Declares a section of `pop.toml`: a struct with one field per key, each with its meaning, type and default.
+/// Declares a section of `pop.toml`: a struct with one field per key, each with its meaning, type and default. Behind
+/// the struct may stand a check of what no single key shows: `check NAME`, a function of the section and its [`File`].
 ///
 /// ```
 /// relay::settings::settings! {
@@ -38,6 +39,7 @@ macro_rules! settings {
                 $field:ident : $ty:ty = $default:expr $(, check $check:expr)? ;
             )+
         }
+        $(check $whole:expr)?
     ) => {
         $(#[doc = $about])+
         #[derive(Debug, Clone)]
@@ -69,14 +71,16 @@ macro_rules! settings {
 
             fn read(file: &$crate::settings::File) -> Result<Self, $crate::settings::Error> {
                 file.known_keys($section, &[$(stringify!($field)),+])?;
-                Ok(Self {
+                let section = Self {
                     $( $field: {
                         #[allow(unused_mut, unused_assignments, clippy::type_complexity, reason = "a key without a check")]
                         let mut check: fn(&$ty) -> Result<(), String> = |_| Ok(());
                         $( check = $check; )?
                         file.value($section, stringify!($field), $default, check)?
                     }, )+
-                })
+                };
+                $( $whole(&section, file)?; )?
+                Ok(section)
             }
         }
     };

@@ -15,8 +15,9 @@ use tokio::sync::Notify;
 use crate::call::CallKey;
 use crate::engine::{Engine, NewCall, NewStream, Opening, Spans};
 use crate::lane::{self, Lane, LaneKind};
-use crate::program::message::{CallCounters, Event, Refusal, Stream, WorkerStats};
-use crate::sys::clock::Now;
+use crate::load::Meter;
+use crate::program::message::{CallCounters, Event, Load, Refusal, Stream, WorkerStats};
+use crate::sys::clock::{Now, thread_cpu_ns};
 use crate::table::Slot;
 use crate::tap::Writer;
 
@@ -80,6 +81,8 @@ pub enum Report {
     Answer(u64, Result<Answer, Refusal>),
     /// Something happened.
     Event(Event),
+    /// What the worker did in the last second.
+    Load(Load),
 }
 
 /// The server's end of a worker.
@@ -150,6 +153,7 @@ pub fn start(plan: Plan) -> io::Result<(Handle, io::Result<()>)> {
                     commands: command_end,
                     reports: report_end,
                     bell: bell_end,
+                    meter: Meter::starting(Now::read().mono_ns, thread_cpu_ns()),
                     freed: Vec::new(),
                     undelivered: Vec::new(),
                 };
@@ -191,6 +195,7 @@ struct Worker {
     commands: ringbuf::HeapCons<(u64, Command)>,
     reports: ringbuf::HeapProd<Report>,
     bell: Arc<Notify>,
+    meter: Meter,
     freed: Vec<Slot>,
     /// Reports that found their ring full.
     undelivered: Vec<Report>,
@@ -214,6 +219,8 @@ impl Worker {
             let now = Now::read();
             if now.mono_ns >= next_watch {
                 next_watch = now.mono_ns + SECOND_NS;
+                let load = self.meter.measure(now.mono_ns, thread_cpu_ns(), self.engine.received());
+                self.report(Report::Load(load));
                 self.engine.watch(now, &mut events);
                 events
                     .drain(..)
@@ -246,10 +253,12 @@ impl Worker {
                 }
             }
             Command::Update { call, label, streams, added } => {
-                match self.engine.update(call, label, &streams, added, now) {
+                // What is added comes first: if it cannot be, the rest of the call stays as it was.
+                match self.engine.update(call, None, &[], added, now) {
                     Ok(openings) => {
                         if self.open_sockets(openings) {
-                            return Ok(Ok(Answer::Done));
+                            let changed = self.engine.update(call, label, &streams, Vec::new(), now);
+                            return Ok(changed.map(|_| Answer::Done));
                         }
                         let slots = self.engine.take_streams(call, streams.len());
                         self.close_slots(slots)?;
@@ -269,6 +278,7 @@ impl Worker {
             Command::Read(call) => self.engine.read(call, now).map(Answer::Counters),
             Command::Stats => {
                 let mut stats = self.engine.stats();
+                stats.load = self.meter.load;
                 stats.lane = self.lane.counters().into_iter().map(|(n, c)| (n.to_owned(), c)).collect();
                 Ok(Answer::Stats(stats))
             }

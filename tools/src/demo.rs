@@ -128,14 +128,14 @@ impl Call {
         let mut proxy = Proxy::new(proxy.clone(), settings.control.ng)?;
         let route = proxy.route(&driver.phone, &driver.dial)?;
         ensure!(route.callee.contains(&passenger.phone), "the route does not lead to the passenger's phone");
-        let relay = &settings.relay;
-        let phones =
-            [Phone::new(relay.address, &driver.phone)?, Phone::new(relay.address, &passenger.phone)?];
+        let interfaces = settings.relay.interfaces();
+        let media = interfaces.first().and_then(|i| i.addresses.first()).context("no interface")?;
+        let phones = [Phone::new(media.bound, &driver.phone)?, Phone::new(media.bound, &passenger.phone)?];
         let [caller, callee] = &phones;
         let offered = proxy.offer(&caller.sdp()?)?;
         let answered = proxy.answer(&callee.sdp()?)?;
         // Behind a 1:1 NAT the advertised address need not lead back to this host.
-        let instead = relay.advertised.map(|_| relay.address);
+        let instead = (media.advertised != media.bound).then_some(media.bound);
         let (to_caller, to_callee) = (phone::media(&answered, instead)?, phone::media(&offered, instead)?);
         let heard = std::thread::scope(|scope| {
             let talks = [

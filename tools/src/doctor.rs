@@ -173,27 +173,31 @@ fn host(place: &Place, settings: &Settings, findings: &mut Vec<Finding>) {
         let state = if free < TIGHT_GIB { State::Note } else { State::Ok };
         findings.push(Finding(state, "disk", format!("{free} GiB free for spools and archives")));
     }
+    let interfaces = settings.relay.interfaces();
+    let addresses = || interfaces.iter().flat_map(|i| &i.addresses);
     match limits::raise_open_files() {
         Ok(files) => {
             findings.push(Finding(State::Ok, "open files", format!("{files} at most for each process")));
-            findings.extend(limits::missing(files).into_iter().map(|m| Finding(State::Note, "limits", m)));
+            let pairs = addresses().map(|a| a.ports.pairs()).sum();
+            let workers = settings.relay.workers_of(limits::cores().map_or(1, |cores| cores.len()));
+            let missing = limits::missing(files, pairs, workers);
+            findings.extend(missing.into_iter().map(|m| Finding(State::Note, "limits", m)));
         }
         Err(error) => findings.push(Finding(State::Note, "open files", error.to_string())),
     }
-    let PortRange { first, last } = settings.relay.ports;
     let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
     let reserved = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_reserved_ports").unwrap_or_default();
-    let ports = format!("udp {} ports {first}-{last}", settings.relay.address);
-    findings.push(if strangers_may_take(settings.relay.ports, &range, &reserved) {
-        let sysctl = format!("sysctl -w net.ipv4.ip_local_reserved_ports={first}-{last}");
-        Finding(
-            State::Note,
-            "media",
-            format!("{ports}; other programs may be given some of them by chance: {sysctl}"),
-        )
-    } else {
-        Finding(State::Ok, "media", ports)
-    });
+    for address in addresses() {
+        let PortRange { first, last } = address.ports;
+        let ports = format!("udp {} ports {first}-{last}", address.bound);
+        findings.push(if strangers_may_take(address.ports, &range, &reserved) {
+            let sysctl = format!("sysctl -w net.ipv4.ip_local_reserved_ports={first}-{last}");
+            let words = format!("{ports}; other programs may be given some of them by chance: {sysctl}");
+            Finding(State::Note, "media", words)
+        } else {
+            Finding(State::Ok, "media", ports)
+        });
+    }
 }
 
 /// Whether the kernel may hand some of `ports` to programs that ask for any port: `range` and `reserved` are the

@@ -12,6 +12,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
+use relay::interface::{Address, DEFAULT, Interface};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::demo;
@@ -77,17 +78,24 @@ async fn serve(
 
 fn addresses(state: &Path, settings: &Settings, lane: &str) -> String {
     let (relay, control) = (&settings.relay, &settings.control);
-    let ports = relay.ports;
-    let advertised = relay.advertised.map(|a| format!(" (parties are told {a})")).unwrap_or_default();
-    let lines = [
+    let mut lines = vec![
         ("SIP proxy, NG", format!("udp {}", control.ng)),
         ("HTTP API", format!("http://{}", control.http)),
-        ("media", format!("udp {} ports {}-{}{advertised}", relay.address, ports.first, ports.last)),
+    ];
+    for Interface { name, addresses } in relay.interfaces() {
+        for Address { bound, advertised, ports, .. } in addresses {
+            let told =
+                if advertised == bound { String::new() } else { format!(" (parties are told {advertised})") };
+            let of = if name == DEFAULT { String::new() } else { format!(", interface {name}") };
+            lines.push(("media", format!("udp {bound} ports {}-{}{told}{of}", ports.first, ports.last)));
+        }
+    }
+    lines.extend([
         ("lane", lane.to_owned()),
         ("tokens", state.join("tokens/{business,proxy,dispute,operator}").display().to_string()),
         ("archives", state.join("archive").display().to_string()),
         ("logs", state.join("log/{relay,control,recorder}.log").display().to_string()),
-    ];
+    ]);
     let mut text = "bauta: relay, control and recorder are ready\n\n".to_owned();
     for (name, value) in lines {
         // Writing to a String cannot fail.

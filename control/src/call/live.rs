@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use relay::program::message::{CallCounters, Count, Leg, Reply, Request, Stats, WorkerStats};
+use relay::program::message::{CallCounters, Count, InterfaceStats, Leg, Reply, Request, Stats, WorkerStats};
 use uuid::Uuid;
 
 use super::desk::Calls;
@@ -225,13 +225,15 @@ fn write_relay(text: &mut Text, stats: &Stats) {
     text.family(LANE, Kind::Gauge, "The lane that forwards packets: 1 for the one in use.");
     text.sample(LANE, &[("lane", &stats.lane), ("reason", &stats.lane_reason)], 1);
     text.single("bauta_relay_calls", Kind::Gauge, "Calls open in the relay.", stats.calls);
-    text.single(
-        "bauta_relay_port_pairs_free",
-        Kind::Gauge,
-        "Port pairs that a call can take.",
-        stats.pairs_free,
-    );
-    text.single("bauta_relay_port_pairs", Kind::Gauge, "Port pairs in the range.", stats.pairs_total);
+    let pairs = |text: &mut Text, name: &str, help: &str, value: fn(&InterfaceStats) -> u64| {
+        text.family(name, Kind::Gauge, help);
+        for stats in &stats.interfaces {
+            text.sample(name, &[("interface", &stats.name)], value(stats));
+        }
+    };
+    pairs(text, "bauta_relay_port_pairs_free", "Port pairs that a call can take.", |i| i.pairs_free);
+    pairs(text, "bauta_relay_port_pairs_resting", "Port pairs that rest after a call.", |i| i.pairs_resting);
+    pairs(text, "bauta_relay_port_pairs", "Port pairs in the range.", |i| i.pairs_total);
     let help = "Whether no new calls are taken.";
     text.single("bauta_relay_draining", Kind::Gauge, help, u8::from(stats.draining));
     let attached = u8::from(stats.recorder_attached);

@@ -124,14 +124,31 @@ pub struct Stats {
     pub calls: u64,
     /// Whether no new calls are taken, because control asked for it.
     pub draining: bool,
-    /// Port pairs free now.
+    /// Port pairs that a call can take now, of all interfaces.
     pub pairs_free: u64,
-    /// Port pairs in the range.
+    /// Port pairs that rest after a call.
+    pub pairs_resting: u64,
+    /// Port pairs of all interfaces.
     pub pairs_total: u64,
+    /// The same by interface, the default one first.
+    pub interfaces: Vec<InterfaceStats>,
     /// Whether a recorder is attached to the tap.
     pub recorder_attached: bool,
     /// One entry per worker.
     pub workers: Vec<WorkerStats>,
+}
+
+/// The port pairs of an interface, on all its addresses.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct InterfaceStats {
+    /// Its name.
+    pub name: String,
+    /// Pairs that a call can take now.
+    pub pairs_free: u64,
+    /// Pairs that rest after a call.
+    pub pairs_resting: u64,
+    /// All its pairs.
+    pub pairs_total: u64,
 }
 
 /// One worker's totals since start.

@@ -234,7 +234,7 @@ pub enum Refusal {
     #[error("a call with this key is open")]
     CallExists,
     /// The port range is used up.
-    #[error("ran out of ports: every pair of the range is in use")]
+    #[error("ran out of ports: every pair of the range is in use or rests after a call")]
     OutOfPorts,
     /// No interface with this index, or none of its addresses is of this family.
     #[error("no interface of the relay has an address of the wanted kind")]

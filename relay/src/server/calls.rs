@@ -6,6 +6,7 @@ use tokio::sync::oneshot;
 use super::{Server, Shared};
 use crate::call::CallKey;
 use crate::engine::{NewCall, NewStream};
+use crate::ports::Pair;
 use crate::program::message::{
     CallCounters, LiveCall, LocalPorts, MAX_LIST, MAX_OPAQUE, MAX_STREAMS, Refusal, Reply, Request, Stats,
     Stream,
@@ -20,8 +21,8 @@ pub(super) struct Entry {
     blob: Vec<u8>,
     opened_ns: u64,
     recorded: bool,
-    /// RTP ports per stream, facing caller and callee.
-    ports: Vec<[u16; 2]>,
+    /// Ports per stream, facing caller and callee.
+    ports: Vec<[Pair; 2]>,
     /// A command about its streams is under way: the next one must wait for the client to hear of this one.
     busy: bool,
 }
@@ -42,7 +43,8 @@ pub(super) async fn handle(server: &Shared, request: Request) -> Result<Reply, R
             match answer {
                 Ok(_) => server.opened(call),
                 Err(refusal) => {
-                    server.forget(call);
+                    let pairs = server.forget(call);
+                    server.put_back(pairs);
                     Err(refusal)
                 }
             }
@@ -62,7 +64,9 @@ pub(super) async fn handle(server: &Shared, request: Request) -> Result<Reply, R
             opaque(label.as_deref())?;
             let asked = server.borrow_mut().ask(call, Command::Close { call, label })?;
             let counters = counters(answered(asked).await?)?;
-            server.borrow_mut().forget(call);
+            let mut server = server.borrow_mut();
+            let now_ns = Now::read().mono_ns;
+            server.forget(call).into_iter().flatten().for_each(|pair| server.ports.give(pair, now_ns));
             Ok(Reply::Closed(counters))
         }
         Request::Read { call } => {
@@ -100,8 +104,10 @@ async fn stats(server: &Shared) -> Result<Stats, Refusal> {
         let mut stats = server.stats.clone();
         stats.calls = server.calls.len() as u64;
         stats.draining = server.gate.draining();
-        stats.pairs_free = server.ports.free() as u64;
-        stats.pairs_total = server.ports.total() as u64;
+        stats.interfaces = server.ports.stats(Now::read().mono_ns);
+        stats.pairs_free = stats.interfaces.iter().map(|i| i.pairs_free).sum();
+        stats.pairs_resting = stats.interfaces.iter().map(|i| i.pairs_resting).sum();
+        stats.pairs_total = stats.interfaces.iter().map(|i| i.pairs_total).sum();
         (asked, stats)
     };
     for asked in asked {
@@ -144,13 +150,10 @@ impl Server {
         if self.calls.contains_key(&call) {
             return Err(Refusal::CallExists);
         }
-        self.gate.admits(self.calls.len(), self.recent)?;
+        self.gate.admits(self.calls.len(), self.balance.sum())?;
         let (ports, streams) = self.take_ports(streams)?;
-        let worker =
-            self.load.iter().enumerate().min_by_key(|(_, calls)| **calls).map_or(0, |(index, _)| index);
-        if let Some(load) = self.load.get_mut(worker) {
-            *load += 1;
-        }
+        let worker = self.balance.least();
+        self.balance.opened(worker, streams.len());
         let recorded = label.is_some();
         self.calls.insert(
             call,
@@ -162,7 +165,7 @@ impl Server {
     fn opened(&mut self, call: CallKey) -> Result<Reply, Refusal> {
         let entry = self.calls.get_mut(&call).ok_or(Refusal::UnknownCall)?;
         entry.busy = false;
-        Ok(Reply::Opened(local(&entry.ports, self.advertised)))
+        Ok(Reply::Opened(local(&entry.ports)))
     }
 
     fn update(
@@ -170,7 +173,7 @@ impl Server {
         call: CallKey,
         label: Option<Vec<u8>>,
         streams: &[Stream],
-    ) -> Result<(Asked, Vec<[u16; 2]>), Refusal> {
+    ) -> Result<(Asked, Vec<[Pair; 2]>), Refusal> {
         opaque(label.as_deref())?;
         stream_count(streams.len())?;
         let entry = self.calls.get_mut(&call).ok_or(Refusal::UnknownCall)?;
@@ -200,59 +203,68 @@ impl Server {
         answer: Result<Answer, Refusal>,
         blob: Option<Vec<u8>>,
         labelled: bool,
-        added: Vec<[u16; 2]>,
+        added: Vec<[Pair; 2]>,
     ) -> Result<Reply, Refusal> {
         if let Err(refusal) = answer {
-            added.into_iter().flatten().for_each(|port| self.ports.give(port));
+            self.put_back(added);
             if let Some(entry) = self.calls.get_mut(&call) {
                 entry.busy = false;
             }
             return Err(refusal);
         }
         let Some(entry) = self.calls.get_mut(&call) else {
-            added.into_iter().flatten().for_each(|port| self.ports.give(port));
+            self.put_back(added);
             return Err(Refusal::UnknownCall);
         };
         entry.busy = false;
+        self.balance.opened(entry.worker, added.len());
         entry.ports.extend(added);
         entry.recorded |= labelled;
         if let Some(blob) = blob {
             entry.blob = blob;
         }
-        Ok(Reply::Opened(local(&entry.ports, self.advertised)))
+        Ok(Reply::Opened(local(&entry.ports)))
     }
 
     /// Binds ports for every stream, or for none.
-    fn take_ports(&mut self, streams: &[Stream]) -> Result<(Vec<[u16; 2]>, Vec<NewStream>), Refusal> {
-        let mut ports: Vec<[u16; 2]> = Vec::with_capacity(streams.len());
+    fn take_ports(&mut self, streams: &[Stream]) -> Result<(Vec<[Pair; 2]>, Vec<NewStream>), Refusal> {
+        let now_ns = Now::read().mono_ns;
+        let mut pairs = Vec::with_capacity(streams.len());
         let mut new = Vec::with_capacity(streams.len());
         for stream in streams {
-            let taken = self.ports.take().and_then(|caller| match self.ports.take() {
-                Ok(callee) => Ok([caller, callee]),
-                Err(refusal) => {
-                    self.ports.give(caller.rtp);
-                    Err(refusal)
-                }
-            });
-            match taken {
-                Ok([caller, callee]) => {
-                    ports.push([caller.rtp, callee.rtp]);
-                    let seeds = match random().and_then(|a| Ok([a, random()?])) {
-                        Ok(seeds) => seeds,
-                        Err(refusal) => {
-                            ports.into_iter().flatten().for_each(|port| self.ports.give(port));
-                            return Err(refusal);
-                        }
-                    };
-                    new.push(NewStream { stream: *stream, sockets: [caller.sockets, callee.sockets], seeds });
+            match self.take_both(stream, now_ns) {
+                Ok((legs, stream)) => {
+                    pairs.push(legs);
+                    new.push(stream);
                 }
                 Err(refusal) => {
-                    ports.into_iter().flatten().for_each(|port| self.ports.give(port));
+                    self.put_back(pairs);
                     return Err(refusal);
                 }
             }
         }
-        Ok((ports, new))
+        Ok((pairs, new))
+    }
+
+    /// Binds a pair for each leg of a stream, or none.
+    fn take_both(&mut self, stream: &Stream, now_ns: u64) -> Result<([Pair; 2], NewStream), Refusal> {
+        let seeds = [random()?, random()?];
+        let [caller, callee] = &stream.legs;
+        let caller = self.ports.take(caller.place, now_ns)?;
+        let callee = match self.ports.take(callee.place, now_ns) {
+            Ok(callee) => callee,
+            Err(refusal) => {
+                self.ports.put_back(caller.pair);
+                return Err(refusal);
+            }
+        };
+        let sockets = [caller.sockets, callee.sockets];
+        Ok(([caller.pair, callee.pair], NewStream { stream: *stream, sockets, seeds }))
+    }
+
+    /// Gives back what nobody was told of.
+    fn put_back(&mut self, pairs: Vec<[Pair; 2]>) {
+        pairs.into_iter().flatten().for_each(|pair| self.ports.put_back(pair));
     }
 
     fn ask(&mut self, call: CallKey, command: Command) -> Result<Asked, Refusal> {
@@ -260,13 +272,11 @@ impl Server {
         Ok(self.command(worker, command))
     }
 
-    fn forget(&mut self, call: CallKey) {
-        if let Some(entry) = self.calls.remove(&call) {
-            entry.ports.into_iter().flatten().for_each(|port| self.ports.give(port));
-            if let Some(load) = self.load.get_mut(entry.worker) {
-                *load = load.saturating_sub(1);
-            }
-        }
+    /// Drops a call from the books; its ports are for the caller to give back.
+    fn forget(&mut self, call: CallKey) -> Vec<[Pair; 2]> {
+        let Some(entry) = self.calls.remove(&call) else { return Vec::new() };
+        self.balance.closed(entry.worker, entry.ports.len());
+        entry.ports
     }
 
     fn list(&self, after: Option<CallKey>) -> Vec<LiveCall> {
@@ -280,14 +290,14 @@ impl Server {
                 blob: entry.blob.clone(),
                 opened_ns: entry.opened_ns,
                 recorded: entry.recorded,
-                ports: local(&entry.ports, self.advertised),
+                ports: local(&entry.ports),
             })
             .collect()
     }
 }
 
-fn local(ports: &[[u16; 2]], address: std::net::IpAddr) -> Vec<[LocalPorts; 2]> {
-    ports.iter().map(|legs| legs.map(|rtp| LocalPorts { address, rtp, rtcp: rtp + 1 })).collect()
+fn local(ports: &[[Pair; 2]]) -> Vec<[LocalPorts; 2]> {
+    ports.iter().map(|legs| legs.map(|pair| pair.local)).collect()
 }
 
 /// Without random numbers nothing would hide one party's stream from the other: no call, then.

@@ -114,18 +114,35 @@ impl File {
         default: T,
         check: fn(&T) -> Result<(), String>,
     ) -> Result<T, Error> {
-        let Some((table, item)) = self.table(section).and_then(|t| t.get(key).map(|i| (t, i))) else {
+        let Some(item) = self.table(section).and_then(|t| t.get(key)) else {
             return check(&default)
                 .map(|()| default)
                 .map_err(|reason| self.error(None, format!("{section}.{key} (default): {reason}")));
         };
-        let line = Some(self.line_of_key(table, key));
-        let written = item.as_value().map(|v| v.to_string().trim().to_owned()).unwrap_or_default();
-        let refuse = |reason: String| self.error(line, format!("{section}.{key} = {written}: {reason}"));
-        let value = item.as_value().ok_or_else(|| refuse("a table stands where a value belongs".into()))?;
-        let value = T::read(value).map_err(&refuse)?;
+        let refuse = |reason: String| self.refusal(section, key, &reason);
+        // Tables of their own, [[section.key]], are a list as good as any.
+        let tables = item.is_array_of_tables().then(|| item.clone().into_value().ok()).flatten();
+        let value = tables.as_ref().or_else(|| item.as_value());
+        let value = value.ok_or_else(|| refuse("a table stands where a value belongs".into()))?;
+        let value = T::read(value).map_err(refuse)?;
         check(&value).map_err(refuse)?;
         Ok(value)
+    }
+
+    /// Whether the file sets `section.key`.
+    pub fn has(&self, section: &str, key: &str) -> bool {
+        self.table(section).is_some_and(|t| t.contains_key(key))
+    }
+
+    /// The refusal of what the file says for `section.key`; without a line where it says nothing.
+    pub fn refusal(&self, section: &str, key: &str, reason: &str) -> Error {
+        let Some((table, item)) = self.table(section).and_then(|t| t.get(key).map(|i| (t, i))) else {
+            return self.error(None, format!("{section}.{key}: {reason}"));
+        };
+        let written = item.as_value().map(|v| format!(" = {}", v.to_string().trim()));
+        // A value of many lines would hide the reason.
+        let written = written.filter(|w| !w.contains('\n')).unwrap_or_default();
+        self.error(Some(self.line_of_key(table, key)), format!("{section}.{key}{written}: {reason}"))
     }
 
     fn table(&self, section: &str) -> Option<&Table> {

@@ -105,6 +105,13 @@ pub struct PortRange {
     pub last: u16,
 }
 
+impl PortRange {
+    /// Pairs of an even port and the next.
+    pub const fn pairs(self) -> usize {
+        (self.last as usize + 1).saturating_sub(self.first as usize + self.first as usize % 2) / 2
+    }
+}
+
 impl Setting for PortRange {
     const KIND: &'static str = "ports in quotes, like \"30000-39999\"";
     fn read(value: &Value) -> Result<Self, String> {

@@ -1,4 +1,4 @@
-//! The two clocks, read once per batch (through the vDSO: no system call).
+//! The two clocks, read once per batch (through the vDSO: no system call), and a thread's own, read once a second.
 
 use rustix::time::{ClockId, clock_gettime};
 
@@ -39,6 +39,11 @@ impl Timeline {
     pub const fn at(self, now: Now) -> u64 {
         self.offset_ns.wrapping_add(now.mono_ns)
     }
+}
+
+/// Time that the calling thread has spent on a core, in nanoseconds. A system call.
+pub fn thread_cpu_ns() -> u64 {
+    nanoseconds(ClockId::ThreadCPUTime)
 }
 
 fn nanoseconds(clock: ClockId) -> u64 {

@@ -5,9 +5,6 @@ use std::io;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity};
 
-/// Descriptors for 4,000 calls of one stream.
-const PLENTY: u64 = 16_000 + 64;
-
 /// Descriptors that the process needs beside media sockets.
 pub const fn own_files(workers: usize) -> u64 {
     64 + 8 * workers as u64
@@ -27,13 +24,16 @@ pub fn raise_open_files() -> io::Result<u64> {
     Ok(limit.maximum.unwrap_or(1 << 20).min(1 << 20))
 }
 
-/// What is missing for full service, one sentence each; nothing of it is needed to run.
-pub fn missing(files: u64) -> Vec<String> {
+/// What is missing for the full use of `pairs` pairs of ports by `workers` workers, one sentence each; nothing of it is
+/// needed to run.
+pub fn missing(files: u64, pairs: usize, workers: usize) -> Vec<String> {
     let mut list = Vec::new();
-    if files < PLENTY {
+    let sockets = files.saturating_sub(own_files(workers));
+    if sockets < 2 * pairs as u64 {
         list.push(format!(
-            "at most {files} open files: room for {} calls; raise the hard limit (ulimit -Hn) for more",
-            files / 4
+            "at most {files} open files: room for {} calls, ports for {}; raise the hard limit (ulimit -Hn) to use all",
+            sockets / 4,
+            pairs / 2
         ));
     }
     let limit = std::fs::read_to_string("/proc/sys/net/core/rmem_max")

@@ -78,7 +78,7 @@ pub fn mmsg<R>(with: impl FnOnce(Box<Mmsg>, OwnedFd) -> R) -> R {
 }
 
 pub fn phone() -> UdpSocket {
-    let phone: UdpSocket = socket::bind("127.0.0.1:0".parse().unwrap(), 8 << 20).unwrap().into();
+    let phone: UdpSocket = socket::bind("127.0.0.1:0".parse().unwrap(), 8 << 20, 0).unwrap().into();
     phone.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
     phone
 }
@@ -119,7 +119,7 @@ impl<L: Clean> Rig<L> {
         let discard = SocketAddr::from(([127, 0, 0, 1], 9));
         stream.legs[1].remote = stream.legs[1].remote.map(|r| Remote { rtcp: discard, ..r });
         let sockets =
-            [0; 2].map(|_| [0; 2].map(|_| socket::bind("127.0.0.1:0".parse().unwrap(), 8 << 20).unwrap()));
+            [0; 2].map(|_| [0; 2].map(|_| socket::bind("127.0.0.1:0".parse().unwrap(), 8 << 20, 0).unwrap()));
         let ports = sockets.each_ref().map(|[rtp, _]| local(rtp.as_fd()));
         let rtcp = local(sockets[0][1].as_fd());
         let new = NewStream { stream, sockets, seeds: [1, 2] };
