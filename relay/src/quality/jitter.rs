@@ -9,17 +9,15 @@ const JUMP_NS: u64 = 10_000_000_000;
 /// The estimate, and the packet that the next one is compared with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Jitter {
-    before: Option<Before>,
+    /// When the last packet came; none if the next one is not to be compared with it.
+    arrival_ns: Option<u64>,
+    timestamp: u32,
+    /// The clock that it counts in.
+    hz: u32,
+    /// Nanoseconds per tick of it, times 2^24: less than 2^54.
+    tick: i64,
     /// In sixteenths of a nanosecond.
     scaled: u64,
-}
-
-/// A packet, as far as the next one is compared with it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct Before {
-    arrival_ns: u64,
-    timestamp: u32,
-    hz: u32,
 }
 
 impl Jitter {
@@ -28,17 +26,19 @@ impl Jitter {
     /// A talkspurt needs no care: time-stamps go on through silence, as arrival times do.
     #[inline]
     pub fn packet(&mut self, timestamp: u32, hz: u32, arrival_ns: u64) -> Option<u64> {
-        let before = self.before;
+        if self.hz != hz {
+            self.clock(hz);
+        }
+        let ticks = timestamp.wrapping_sub(self.timestamp).cast_signed();
+        self.timestamp = timestamp;
+        let before_ns = self.arrival_ns.replace(arrival_ns)?;
         if hz == 0 {
-            self.before = None;
             return None;
         }
-        self.before = Some(Before { arrival_ns, timestamp, hz });
-        let before = before.filter(|b| b.hz == hz)?;
-        let ticks = i64::from(timestamp.wrapping_sub(before.timestamp).cast_signed());
         // Less than 2^31 ticks of 2^30 nanoseconds each.
-        let sent = ticks * 1_000_000_000 / i64::from(hz);
-        let arrived = arrival_ns.wrapping_sub(before.arrival_ns).cast_signed();
+        #[allow(clippy::cast_possible_truncation, reason = "less than 2^61")]
+        let sent = ((i128::from(ticks) * i128::from(self.tick)) >> 24) as i64;
+        let arrived = arrival_ns.wrapping_sub(before_ns).cast_signed();
         let change = arrived.saturating_sub(sent).unsigned_abs();
         if change >= JUMP_NS {
             return None;
@@ -47,9 +47,17 @@ impl Jitter {
         Some(self.scaled >> 4)
     }
 
+    /// Time-stamps count in another clock from now on.
+    #[cold]
+    fn clock(&mut self, hz: u32) {
+        self.hz = hz;
+        self.tick = (1_000_000_000_i64 << 24).checked_div(i64::from(hz)).unwrap_or(0);
+        self.interrupt();
+    }
+
     /// The next packet is not to be compared with those before.
     pub const fn interrupt(&mut self) {
-        self.before = None;
+        self.arrival_ns = None;
     }
 }
 
