@@ -4,6 +4,7 @@
 //! Owned by one worker. [`Engine::receive`] allocates nothing, locks nothing, logs nothing.
 
 mod calls;
+mod reports;
 mod tapping;
 mod watch;
 
@@ -19,6 +20,7 @@ use crate::classify::{Verdict, classify};
 use crate::drop_reason::{DropCounters, DropReason};
 use crate::packet::Packet;
 use crate::program::message::{Count, Load, WorkerStats};
+use crate::quality::Said;
 use crate::rewrite::rtcp;
 use crate::row::Port;
 use crate::sys::clock::Now;
@@ -150,6 +152,9 @@ impl Engine {
         if let Packet::Rtp { ssrc, .. } = packet {
             row.source.heard(ssrc, now.mono_ns);
         }
+        if matches!(packet, Packet::Rtp { .. }) {
+            row.reception.rtp(datagram, row.events, &row.clocks, now.mono_ns);
+        }
         if !row.cap.admits(now.mono_ns) {
             return Err(DropReason::RateLimit);
         }
@@ -181,8 +186,10 @@ impl Engine {
             }
             Packet::Rtcp => {
                 let heard = self.table.at(peer.rtp).map(|r| r.mask).ok_or(DropReason::NoDestination)?;
+                let said = Said::read(datagram, |ssrc| heard.of_shown(ssrc).is_some());
                 let sender = self.table.at_mut(own.rtp).ok_or(DropReason::Stale)?;
                 let rewritten = rtcp::rewrite(buffer, length, &mut sender.mask, &heard)?;
+                self.reported(own, peer, &said, buffer.get(..rewritten).unwrap_or_default(), now);
                 let row = self.table.at_mut(slot.index).ok_or(DropReason::Stale)?;
                 row.rtcp.packets += 1;
                 row.rtcp.bytes += length as u64;

@@ -9,6 +9,8 @@ use crate::tap::{self, Attachment, Host, Kind, Record};
 
 #[path = "privacy_tests.rs"]
 mod privacy;
+#[path = "quality_tests.rs"]
+mod quality;
 
 const CALL: CallKey = CallKey(42);
 const SECOND: u64 = 1_000_000_000;

@@ -37,20 +37,21 @@ pub struct LegCounters {
 }
 
 /// What was measured of the RTP that came from a leg (RFC 3550 section 6.4.1 and appendix A.3, A.8), all its SSRCs
-/// together.
+/// together, whether it was forwarded or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Quality {
     /// SSRC of the last packet, as it came.
     pub ssrc: u32,
-    /// Payload type of the last packet that is no telephone event.
+    /// Payload type of the last packet that is no telephone event; of the last packet, if all were.
     pub payload_type: u8,
-    /// Its sequence number and RTP time-stamp, as they came.
+    /// Sequence number of the last packet, as it came.
     pub sequence: u16,
-    /// RTP time-stamp.
+    /// RTP time-stamp of the last packet, as it came.
     pub timestamp: u32,
-    /// The whole stream so far; its jitter is the mean of the spans.
+    /// The whole stream so far.
     pub total: Span,
-    /// The last whole span of five seconds.
+    /// The last whole span of five seconds. A span is whole once a packet has come after its end; spans in which no
+    /// packet was due by the sequence numbers (silence, hold) are left out.
     pub last: Span,
     /// The worst span, by share of packets lost, then by jitter.
     pub worst: Span,
@@ -58,27 +59,31 @@ pub struct Quality {
     pub best: Span,
     /// Whole spans so far; with none, `last`, `worst` and `best` are empty.
     pub spans: u32,
-    /// Round trip between relay and leg, from its RTCP, in microseconds: the last one.
+    /// Round trip between relay and leg, from its RTCP, in microseconds: the last one. None as long as the leg has not
+    /// answered a sender report of the other leg.
     pub round_trip_us: Option<u32>,
 }
 
 /// Reception over some time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Span {
-    /// Packets that should have come, by their sequence numbers.
+    /// Packets that should have come, by their sequence numbers: from the lowest to the highest of each SSRC (of each
+    /// life of it, where a sender begins anew).
     pub expected: u64,
-    /// Packets that came, duplicates not counted.
+    /// Packets that came, duplicates not counted. In one span they can be more than `expected`: late ones of the span
+    /// before.
     pub received: u64,
-    /// Packets that came more than once.
+    /// Packets that came once more than they should, each time counted.
     pub duplicates: u64,
-    /// Packets that came after one with a higher sequence number.
+    /// Packets that came after one with a higher sequence number; they are in `received` too.
     pub reordered: u64,
-    /// Interarrival jitter, in microseconds.
+    /// Interarrival jitter (RFC 3550 appendix A.8) in microseconds: the mean of what it was after each packet.
+    /// Telephone events, duplicates and payload types of unknown clock have no part in it; 0 if there was nothing else.
     pub jitter_us: u32,
 }
 
 impl Span {
-    /// Packets that never came.
+    /// Packets that never came (in one span: that had not come at its end).
     pub const fn lost(&self) -> u64 {
         self.expected.saturating_sub(self.received)
     }
