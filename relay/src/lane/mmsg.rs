@@ -20,6 +20,7 @@ const FAIRNESS: usize = 4;
 const WAKE: u64 = u64::MAX;
 
 #[derive(Debug, Default)]
+#[allow(clippy::struct_field_names, reason = "the names of the metric")]
 struct Counters {
     receive_errors: u64,
     icmp_errors: u64,
