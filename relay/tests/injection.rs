@@ -8,6 +8,7 @@
     clippy::print_stdout,
     reason = "a test fails by panicking"
 )]
+#![allow(clippy::large_types_passed_by_value, reason = "a stream is written where it is used")]
 
 #[path = "running_relay/rig.rs"]
 mod rig;
@@ -54,7 +55,7 @@ impl Stranger {
         sockets.iter().for_each(|socket| socket.set_nonblocking(true).unwrap());
         let stop = Arc::new(AtomicBool::new(false));
         let (stopped, senders) =
-            (Arc::clone(&stop), sockets.iter().map(|s| s.try_clone().unwrap()).collect());
+            (Arc::clone(&stop), sockets.iter().map(|s| s.try_clone().unwrap()).collect::<Vec<_>>());
         let thread = Some(std::thread::spawn(move || flood(&senders, &ports, &stopped)));
         Self { sockets, stop, thread }
     }
@@ -76,7 +77,7 @@ impl Drop for Stranger {
 
 /// Sends every kind of packet to every port, again and again; a little rest between rounds leaves the phones some of
 /// the processor.
-fn flood(sockets: &Vec<UdpSocket>, ports: &std::ops::Range<u16>, stop: &AtomicBool) -> u64 {
+fn flood(sockets: &[UdpSocket], ports: &std::ops::Range<u16>, stop: &AtomicBool) -> u64 {
     let (mut sent, mut sequence) = (0, 0_u16);
     while !stop.load(Ordering::Relaxed) {
         sequence = sequence.wrapping_add(1);
@@ -114,21 +115,26 @@ struct Talk {
 }
 
 impl Talk {
+    /// Each leg's index, what fills its payloads, and its phone.
+    fn legs(&self) -> impl Iterator<Item = (usize, u8, &UdpSocket)> {
+        (0..).zip(0..).zip(&self.phones).map(|((leg, mark), phone)| (leg, mark, phone))
+    }
+
     /// Both say numbered packets; each hears all of the other's, in order, and nothing else. Where strangers may have
     /// been heard before (`nat`, until the phones spoke), what is heard before the first number does not count.
     fn go_on(&mut self, after_strangers: bool) {
         let numbers = self.said..self.said + TALK;
         for n in numbers.clone() {
-            for (leg, phone) in self.phones.iter().enumerate() {
+            for (leg, mark, phone) in self.legs() {
                 let [high, low] = n.to_be_bytes();
                 let header = [0x80, 8, high, low, 0, 0, high, low, 0, 0, 0, SSRC[leg]];
-                let packet = [&header[..], &[high, low], &[leg as u8; 158]].concat();
+                let packet = [&header[..], &[high, low], &[mark; 158]].concat();
                 phone.send_to(&packet, (self.ports[leg].address, self.ports[leg].rtp)).unwrap();
             }
             std::thread::sleep(Duration::from_millis(2));
         }
         self.said += TALK;
-        for (leg, phone) in self.phones.iter().enumerate() {
+        for (leg, mark, phone) in self.legs() {
             let (mut buffer, mut next) = ([0; 2048], numbers.start);
             while next < numbers.end {
                 let (length, from) = phone.recv_from(&mut buffer).unwrap();
@@ -136,7 +142,7 @@ impl Talk {
                 if after_strangers && next == numbers.start && buffer[14] == MARK {
                     continue;
                 }
-                assert_eq!(buffer[14..length], [1 - leg as u8; 158], "of the other phone");
+                assert_eq!(buffer[14..length], [1 - mark; 158], "of the other phone");
                 assert_eq!(buffer[12..14], next.to_be_bytes(), "all, in order");
                 next += 1;
             }
