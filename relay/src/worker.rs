@@ -316,3 +316,7 @@ impl Worker {
         self.bell.notify_one();
     }
 }
+
+#[cfg(test)]
+#[path = "worker/worker_tests.rs"]
+mod tests;
