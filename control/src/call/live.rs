@@ -245,6 +245,16 @@ fn write_relay(text: &mut Text, stats: &Stats) {
         }
     };
     each(text, "bauta_relay_sockets", Kind::Gauge, "Sockets open.", |w| w.sockets);
+    each(text, "bauta_relay_packets_per_second", Kind::Gauge, "Packets received in the last second.", |w| {
+        w.load.packets_per_second
+    });
+    each(
+        text,
+        "bauta_relay_busy_permille",
+        Kind::Gauge,
+        "Share of its core that it used in the last second.",
+        |w| w.load.busy_permille.into(),
+    );
     each(text, "bauta_relay_packets_total", Kind::Counter, "Packets forwarded.", |w| w.forwarded.packets);
     each(text, "bauta_relay_bytes_total", Kind::Counter, "Bytes of UDP payload forwarded.", |w| {
         w.forwarded.bytes
