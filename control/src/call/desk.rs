@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::dialogue::Scope;
 use super::draft::Draft;
+use super::dtmf::Digits;
 use super::fence::Fence;
 use super::label;
 use super::link::Link;
@@ -31,7 +32,7 @@ use crate::quality::tally::Tally;
 use crate::route::{Claim, RouteBook};
 use crate::sdp::Sdp;
 use crate::secret::Keys;
-use crate::settings::{ControlSettings, UnroutedOffers};
+use crate::settings::{ControlSettings, Dtmf, UnroutedOffers};
 use crate::store::{RecordingEntry, Store};
 
 /// Longest list of Call-IDs, in bytes: it must fit into one datagram.
@@ -50,6 +51,8 @@ pub struct Policy {
     pub delete_delay: time::Duration,
     /// Where packets may come from when the proxy says nothing about it.
     pub learning: Learning,
+    /// Telephone events are kept from the other party until the proxy says otherwise.
+    pub block_dtmf: bool,
 }
 
 /// The live calls, and how requests change them.
@@ -68,6 +71,7 @@ pub struct Calls {
     pub(super) tally: Tally,
     /// Where their records go.
     pub(super) records: Records,
+    pub(super) digits: Digits,
 }
 
 impl Calls {
@@ -89,6 +93,7 @@ impl Calls {
             },
             delete_delay: time::Duration::seconds(settings.delete_delay_seconds.into()),
             learning: settings.learning.into(),
+            block_dtmf: settings.dtmf == Dtmf::Block,
         };
         Arc::new(Self {
             keys,
@@ -102,12 +107,13 @@ impl Calls {
             ended: super::live::EndedCounts::default(),
             tally: Tally::default(),
             records,
+            digits: Digits::new(&settings.dtmf_notify),
         })
     }
 
-    /// Keeps connected to the relay at `socket`, for ever.
+    /// Keeps connected to the relay at `socket`, and tells of keys, for ever.
     pub async fn attach(self: Arc<Self>, socket: std::path::PathBuf) {
-        super::link::run(self, socket).await;
+        tokio::join!(super::link::run(Arc::clone(&self), socket), self.digits.notices.run());
     }
 
     /// Does what is asked; the reply is the whole dictionary.
@@ -128,6 +134,8 @@ impl Calls {
             Command::List => Ok(self.list(request.limit)),
             Command::StartRecording => self.tap(request, false).await,
             Command::PauseRecording => self.tap(request, true).await,
+            Command::BlockDtmf => self.block_dtmf(request, true).await,
+            Command::UnblockDtmf => self.block_dtmf(request, false).await,
         }
     }
 
@@ -185,6 +193,7 @@ impl Calls {
         let now = OffsetDateTime::now_utc();
         let (mut call, draft) =
             Call::open(&names()?, call_id, tags, (sdp, &self.options(request)), terms, now)?;
+        call.blocks.set(None, self.policy.block_dtmf);
         request.via_branch.iter().for_each(|branch| call.dialogue.branch(branch));
         let ask = Ask::Open {
             call: call.key,

@@ -164,6 +164,7 @@ impl Line {
                 clocks: super::sound::clocks(self.sends(leg)),
                 rtcp_mux: side.mux,
                 learning: side.learning,
+                events: self.sends(leg).filter(|c| is_telephone_event(c)).map(|c| c.payload_type).collect(),
                 ..LegMedia::default()
             }
         };

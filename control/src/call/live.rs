@@ -113,6 +113,7 @@ impl LiveCalls for Calls {
             let mut text = Text::default();
             self.ng.write(&mut text);
             self.write_calls(&mut text);
+            self.digits.write(&mut text);
             let stats = match self.link.client() {
                 Ok(client) => client.ask(Request::Stats).await.ok(),
                 Err(_) => None,
