@@ -1,13 +1,13 @@
 //! Writing SDP: what one party is shown of the other's media.
 //!
-//! In the order m=, c=, b=, attributes as they came, `a=rtcp`, `a=rtcp-mux`.
+//! In the order m=, c=, b=, attributes as they came, `a=rtcp`, `a=rtcp-mux` (the last two where there is RTCP).
 
 use std::fmt::Write;
 use std::net::IpAddr;
 
 use sha2::{Digest, Sha256};
 
-use super::{Media, Sdp};
+use super::{Carriage, Media, Profile, Sdp};
 
 /// The relay's ports that take the place of a party's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,11 +51,6 @@ pub enum Mux {
     Offered,
     /// It is used: RTCP comes to the RTP port.
     Agreed,
-}
-
-/// Whether RTP over this protocol can be relayed.
-pub fn is_plain(protocol: &str) -> bool {
-    matches!(protocol, "RTP/AVP" | "RTP/AVPF")
 }
 
 impl Sdp {
@@ -102,10 +97,14 @@ impl Section<'_> {
         };
         line(out, &format!("c={}", network(address)));
         media.kept.iter().filter(|l| l.starts_with("b=")).for_each(|l| line(out, l));
-        // Feedback needs AVPF; who is shown AVP must not be shown it.
-        let feedback = self.protocol != media.protocol && self.protocol == "RTP/AVP";
+        // Feedback needs a profile that has it; who is shown another one must not be shown it.
+        let without = Profile::read(self.protocol).is_some_and(|profile| !profile.feedback());
+        let feedback = self.protocol != media.protocol && without;
         let passes = |l: &&String| l.starts_with("a=") && !(feedback && l.starts_with("a=rtcp-"));
         media.kept.iter().filter(passes).for_each(|l| line(out, l));
+        if media.carriage() == Some(Carriage::Fax) {
+            return;
+        }
         let rtcp = if self.mux == Mux::Agreed { local.rtp } else { local.rtcp };
         line(out, &format!("a=rtcp:{rtcp}"));
         if self.mux != Mux::No {
@@ -153,13 +152,13 @@ mod tests {
             m=audio 4000 RTP/AVP 8 101\r\ni=447700900001\r\nc=IN IP4 10.0.0.7\r\nb=AS:64\r\na=rtpmap:8 PCMA/8000\r\n\
             a=X-who:447700900001\r\na=fmtp:101 0-15\r\na=rtpmap:101 telephone-event/8000\r\na=ptime:20\r\n\
             a=candidate:1 1 UDP 1 10.0.0.7 4000 typ host\r\na=rtcp:4001 IN IP4 10.0.0.7\r\n\
-            m=image 4002 udptl t38\r\na=T38FaxVersion:0\r\n";
+            m=image 4002 udptl t38\r\na=T38FaxVersion:0\r\na=T38MaxBitRate:447700900001\r\na=rtcp-mux\r\n";
         assert_eq!(
             written(text, Mux::No),
             "v=0\r\no=- 77 3 IN IP4 192.0.2.1\r\ns=-\r\nb=AS:80\r\nt=0 0\r\na=sendonly\r\n\
              m=audio 30000 RTP/AVP 8 101\r\nc=IN IP4 192.0.2.1\r\nb=AS:64\r\na=rtpmap:8 PCMA/8000\r\n\
              a=fmtp:101 0-15\r\na=rtpmap:101 telephone-event/8000\r\na=ptime:20\r\na=rtcp:30001\r\n\
-             m=image 0 udptl t38\r\n"
+             m=image 30000 udptl t38\r\nc=IN IP4 192.0.2.1\r\na=T38FaxVersion:0\r\n"
         );
     }
 
