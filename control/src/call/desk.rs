@@ -197,8 +197,7 @@ impl Calls {
         let offered = sdp.clone();
         let now = OffsetDateTime::now_utc();
         let (options, means) = (self.options(request), self.means(client));
-        let (mut call, draft) =
-            Call::open(&names()?, call_id, tags, (sdp, &options, &means), terms, now)?;
+        let (mut call, draft) = Call::open(&names()?, call_id, tags, (sdp, &options, &means), terms, now)?;
         request.via_branch.iter().for_each(|branch| call.dialogue.branch(branch));
         let ask = Ask::Open {
             call: call.key,

@@ -94,9 +94,13 @@ mod tests {
         ] {
             assert_eq!(check(address, port, more), Err(NgError::Remote), "{address}:{port} {more}");
         }
-        for (address, port) in
-            [("192.0.2.8", 2223), ("192.0.2.77", 8090), ("192.0.2.1", 30_002), ("0.0.0.0", 2223), ("::2", 8090)]
-        {
+        for (address, port) in [
+            ("192.0.2.8", 2223),
+            ("192.0.2.77", 8090),
+            ("192.0.2.1", 30_002),
+            ("0.0.0.0", 2223),
+            ("::2", 8090),
+        ] {
             assert_eq!(check(address, port, ""), Ok(()), "{address}:{port}");
         }
     }

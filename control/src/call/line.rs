@@ -264,7 +264,8 @@ mod tests {
     /// Audio over RTP/AVP unless the text begins with an m-line of its own.
     fn with(caller: &str, callee: &str, options: &Options) -> Line {
         let media = |text: &str| {
-            let text = if text.starts_with("m=") { text.to_owned() } else { format!("m=audio 4000 RTP/AVP {text}") };
+            let text =
+                if text.starts_with("m=") { text.to_owned() } else { format!("m=audio 4000 RTP/AVP {text}") };
             let text = format!("v=0\r\nc=IN IP4 192.0.2.7\r\n{text}\r\n");
             Sdp::parse(&text.replace(';', "\r\na=")).unwrap().media.remove(0)
         };
@@ -300,7 +301,8 @@ mod tests {
     #[test]
     fn events_and_clocks_go_by_what_the_receiver_listed() {
         let event = "rtpmap:101 telephone-event/8000";
-        let line = line(&format!("8 111 101;rtpmap:111 opus/48000/2;{event}"), "8 101;rtpmap:101 opus/48000/2");
+        let line =
+            line(&format!("8 111 101;rtpmap:111 opus/48000/2;{event}"), "8 101;rtpmap:101 opus/48000/2");
         let [caller, callee] = line.to_stream().legs;
         assert_eq!((caller.events, callee.events), (PayloadTypes::NONE, PayloadTypes::NONE.with(101)));
         let clock = |hz, list: &[u8]| Clock { payload_types: list.iter().copied().collect(), hz };
@@ -311,7 +313,8 @@ mod tests {
     #[test]
     fn an_extension_passes_when_both_list_it_under_one_id() {
         let level = |id| format!("8;extmap:{id} urn:ietf:params:rtp-hdrext:ssrc-audio-level");
-        let extensions = |caller: &str, callee: &str| line(caller, callee).to_stream().legs.map(|l| l.extensions);
+        let extensions =
+            |caller: &str, callee: &str| line(caller, callee).to_stream().legs.map(|l| l.extensions);
         assert_eq!(extensions(&level(3), &level(3)), [Extensions::NONE.with(3); 2]);
         assert_eq!(extensions(&level(3), &level(4)), [Extensions::NONE; 2]);
         assert_eq!(extensions(&level(3), "8"), [Extensions::NONE; 2]);
@@ -320,7 +323,8 @@ mod tests {
 
     #[test]
     fn the_faster_of_both_descriptions_sets_the_limit() {
-        let pace = |caller: &str, callee: &str| line(caller, callee).to_stream().legs.map(|l| l.packets_per_second);
+        let pace =
+            |caller: &str, callee: &str| line(caller, callee).to_stream().legs.map(|l| l.packets_per_second);
         assert_eq!(pace("8;ptime:10", "8"), [500; 2]);
         assert_eq!(pace("8", "8;ptime:30"), [250; 2]);
         assert_eq!(pace("m=image 4000 udptl t38", "m=image 4000 udptl t38"), [500; 2]);

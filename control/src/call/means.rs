@@ -144,7 +144,8 @@ mod tests {
     fn a_further_stream_lies_beside_the_first() {
         let interfaces = interfaces();
         let means = Means { interfaces: &interfaces, ..Means::default() };
-        let before = [Place { interface: 2, family: Family::Ip6 }, Place { interface: 1, family: Family::Ip4 }];
+        let before =
+            [Place { interface: 2, family: Family::Ip6 }, Place { interface: 1, family: Family::Ip4 }];
         let own = "2001:db8::7".parse().ok();
         assert_eq!(means.places(&Options::default(), own, Some(before)), Ok(before));
     }

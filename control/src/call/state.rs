@@ -259,7 +259,8 @@ impl Call {
         }
         // A re-offer may switch every stream off (port 0), a first offer must have one to carry.
         let any = lines.iter().any(|(side, _)| side.on);
-        let all_off = self.settled && sdp.media.iter().any(|media| media.port == 0 && media.carriage().is_some());
+        let all_off =
+            self.settled && sdp.media.iter().any(|media| media.port == 0 && media.carriage().is_some());
         if !any && !all_off {
             let encrypted = means.srtp && sdp.media.iter().any(Media::relayable);
             return Err(if encrypted { NgError::Encrypted } else { NgError::Unsupported });

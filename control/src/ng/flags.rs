@@ -266,7 +266,8 @@ mod tests {
     #[test]
     fn addresses_and_sources_are_read_in_every_spelling() {
         let mut options = Options::default();
-        for (key, value) in [("address-family", "IP6"), ("media-address", "::ffff:192.0.2.9"), ("tos", "184")] {
+        for (key, value) in [("address-family", "IP6"), ("media-address", "::ffff:192.0.2.9"), ("tos", "184")]
+        {
             assert!(options.take(key, &Value::from(value)), "{key}");
         }
         assert_eq!((options.family, options.shown_as), (Some(Family::Ip6), "192.0.2.9".parse().ok()));

@@ -19,7 +19,7 @@ pub struct Sides {
 
 impl Sides {
     /// Takes a key, as [`super::flags::plain`] has it; false when it says nothing of interfaces.
-    pub(super) fn take(&mut self, key: &str, value: &Value) -> bool {
+    pub(crate) fn take(&mut self, key: &str, value: &Value) -> bool {
         let names = || value.items().iter().filter_map(Value::text).map(str::trim).filter(|n| !n.is_empty());
         let [from, to] = &mut self.each;
         let one = match key {
@@ -39,8 +39,10 @@ impl Sides {
     }
 
     /// Takes a flag; false when it says nothing of interfaces.
-    pub(super) fn flag(&mut self, flag: &str) -> bool {
-        let Some(name) = ["internal", "external"].into_iter().find(|name| *name == flag) else { return false };
+    pub(crate) fn flag(&mut self, flag: &str) -> bool {
+        let Some(name) = ["internal", "external"].into_iter().find(|name| *name == flag) else {
+            return false;
+        };
         if self.flags.len() < 2 {
             self.flags.push(name);
         }

@@ -31,8 +31,7 @@ pub enum Security {
 }
 
 impl Profile {
-    const ALL: [Self; 6] =
-        [Self::Avp, Self::Avpf, Self::Savp, Self::Savpf, Self::TlsSavp, Self::TlsSavpf];
+    const ALL: [Self; 6] = [Self::Avp, Self::Avpf, Self::Savp, Self::Savpf, Self::TlsSavp, Self::TlsSavpf];
 
     /// The profile that an m-line names.
     pub fn read(protocol: &str) -> Option<Self> {

@@ -105,7 +105,10 @@ mod tests {
             format!("1 AES_CM_128_HMAC_SHA1_80 inline:{KEY}"),
             format!("1 AES_CM_128_HMAC_SHA1_32 inline:{KEY}|2^20|1:4"),
             format!("2 F8_128_HMAC_SHA1_80 inline:{KEY}|1:4;inline:{KEY}|2:4 FEC_ORDER=FEC_SRTP WSH=64"),
-            format!("3 AES_256_CM_HMAC_SHA1_80 inline:{}== UNENCRYPTED_SRTCP KDR=1", "Ab+/".repeat(15) + "xy"),
+            format!(
+                "3 AES_256_CM_HMAC_SHA1_80 inline:{}== UNENCRYPTED_SRTCP KDR=1",
+                "Ab+/".repeat(15) + "xy"
+            ),
             format!("4 AES_256_CM_HMAC_SHA1_80 inline:{}", "Ab+/".repeat(15) + "xy"),
             format!("9 AEAD_AES_256_GCM inline:{}=", "Ab+/".repeat(14) + "xyz"),
         ] {
@@ -138,7 +141,9 @@ mod tests {
             assert_eq!(crypto(&line), None, "{line}");
         }
         let digest = ["4A"; 32].join(":");
-        for line in ["sha-256 447700900001", "md5 44:77", &format!("sha-1 {digest}"), &format!("sha-256 {digest}:4A")] {
+        for line in
+            ["sha-256 447700900001", "md5 44:77", &format!("sha-1 {digest}"), &format!("sha-256 {digest}:4A")]
+        {
             assert_eq!(fingerprint(line), None, "{line}");
         }
         assert_eq!(setup("447700900001"), None);

@@ -7,6 +7,7 @@ mod calls;
 mod fake_relay;
 mod figures;
 mod load;
+mod media;
 mod protocol;
 mod recording;
 mod restart;

@@ -8,6 +8,9 @@ use time::macros::datetime;
 
 use super::super::label;
 use super::*;
+
+mod media;
+
 use crate::secret::Keys;
 
 const NOW: OffsetDateTime = datetime!(2026-11-22 12:00:00 UTC);
@@ -55,7 +58,8 @@ fn answered(call: &mut Call, media: &str, options: &Options) -> String {
 }
 
 fn reoffered(call: &mut Call, tags: (&str, &str), address: IpAddr, media: &str) -> String {
-    let draft = call.offer((tags.0, Some(tags.1)), (sdp(address, media), &Options::default(), &MEANS), NOW).unwrap();
+    let draft =
+        call.offer((tags.0, Some(tags.1)), (sdp(address, media), &Options::default(), &MEANS), NOW).unwrap();
     shown(call, &draft)
 }
 
@@ -107,7 +111,8 @@ fn hold_keeps_the_ports_and_resume_too() {
         let out = reoffered(&mut call, ("b", "a"), CALLEE, &offer);
         let port = if offer.contains(" 0 ") { 0 } else { 30_000 };
         assert!(out.contains(&format!("m=audio {port} RTP/AVP")), "{out}");
-        let draft = call.answer(("b", "a"), (sdp(CALLER, &answer), &Options::default(), &MEANS), NOW).unwrap();
+        let draft =
+            call.answer(("b", "a"), (sdp(CALLER, &answer), &Options::default(), &MEANS), NOW).unwrap();
         let port = if offer.contains(" 0 ") { 0 } else { 30_002 };
         assert!(shown(&call, &draft).contains(&format!("m=audio {port} RTP/AVP")));
         assert_eq!(call.held(), held, "{offer}");
@@ -147,26 +152,33 @@ fn a_first_offer_that_is_tried_again_counts_at_once() {
 
 #[test]
 fn what_cannot_be_relayed_is_refused_in_its_place() {
-    let media =
-        format!("m=video 4002 RTP/AVP 96;{AUDIO}m=image 4004 udptl t38;{}", AUDIO.replace("4000", "4006"));
+    let media = format!(
+        "m=video 4002 RTP/SAVP 96;{AUDIO}m=application 4004 UDP/BFCP *;{}",
+        AUDIO.replace("4000", "4006")
+    );
     let (mut call, offer) = opened(&media, &Options::default());
     let lines: Vec<_> = offer.lines().filter(|l| l.starts_with("m=")).collect();
     assert_eq!(
         lines,
         [
-            "m=video 0 RTP/AVP 96",
+            "m=video 0 RTP/SAVP 96",
             "m=audio 30002 RTP/AVP 8 101",
-            "m=image 0 udptl t38",
+            "m=application 0 UDP/BFCP *",
             "m=audio 30006 RTP/AVP 8 101"
         ]
     );
     assert_eq!(call.streams().len(), 2);
     // The answer leaves off its last lines: the offerer gets them refused.
-    let answer = answered(&mut call, &format!("m=video 0 RTP/AVP 96;{AUDIO}"), &Options::default());
+    let answer = answered(&mut call, &format!("m=video 0 RTP/SAVP 96;{AUDIO}"), &Options::default());
     let lines: Vec<_> = answer.lines().filter(|l| l.starts_with("m=")).collect();
     assert_eq!(
         lines,
-        ["m=video 0 RTP/AVP 96", "m=audio 30000 RTP/AVP 8 101", "m=image 0 udptl t38", "m=audio 0 RTP/AVP 8"]
+        [
+            "m=video 0 RTP/SAVP 96",
+            "m=audio 30000 RTP/AVP 8 101",
+            "m=application 0 UDP/BFCP *",
+            "m=audio 0 RTP/AVP 8"
+        ]
     );
     assert!(call.streams()[0].legs[0].remote.is_some() && call.streams()[1].legs[0].remote.is_none());
 }
@@ -183,8 +195,8 @@ fn an_offer_with_nothing_to_relay_is_refused() {
     assert_eq!(open(AUDIO, &options), Some(NgError::Transport));
     let (mut call, _) = opened(AUDIO, &plain);
     answered(&mut call, AUDIO, &plain);
-    let fax = sdp(CALLER, "m=image 4004 udptl t38;");
-    assert_eq!(call.offer(("a", Some("b")), (fax, &plain), NOW).err(), Some(NgError::Unsupported));
+    let slides = sdp(CALLER, "m=application 4004 UDP/BFCP *;");
+    assert_eq!(call.offer(("a", Some("b")), (slides, &plain, &MEANS), NOW).err(), Some(NgError::Unsupported));
 }
 
 #[test]
@@ -193,11 +205,20 @@ fn an_answer_must_fit_its_offer() {
     let two = sdp(CALLEE, &format!("{AUDIO}{AUDIO}"));
     assert_eq!(call.answer(("a", "b"), (two, &Options::default(), &MEANS), NOW).err(), Some(NgError::BadSdp));
     let one = || sdp(CALLEE, AUDIO);
-    assert_eq!(call.answer(("x", "y"), (one(), &Options::default(), &MEANS), NOW).err(), Some(NgError::Dialogue));
+    assert_eq!(
+        call.answer(("x", "y"), (one(), &Options::default(), &MEANS), NOW).err(),
+        Some(NgError::Dialogue)
+    );
     answered(&mut call, AUDIO, &Options::default());
-    assert_eq!(call.answer(("b", "a"), (one(), &Options::default(), &MEANS), NOW).err(), Some(NgError::Dialogue));
+    assert_eq!(
+        call.answer(("b", "a"), (one(), &Options::default(), &MEANS), NOW).err(),
+        Some(NgError::Dialogue)
+    );
     // The 200 of another destination comes too late.
-    assert_eq!(call.answer(("a", "c"), (one(), &Options::default(), &MEANS), NOW).err(), Some(NgError::Dialogue));
+    assert_eq!(
+        call.answer(("a", "c"), (one(), &Options::default(), &MEANS), NOW).err(),
+        Some(NgError::Dialogue)
+    );
 }
 
 #[test]
@@ -284,7 +305,8 @@ fn time_ends_a_call_for_a_reason() {
     };
     let options = Options::default();
     let (mut call, _) =
-        Call::open(&names(), "cid", ("a", None), (sdp(CALLER, AUDIO), &options, &MEANS), Some(terms), NOW).unwrap();
+        Call::open(&names(), "cid", ("a", None), (sdp(CALLER, AUDIO), &options, &MEANS), Some(terms), NOW)
+            .unwrap();
     let after = |seconds| NOW + Duration::seconds(seconds);
     assert_eq!(call.overdue(after(179), &TIMES), None);
     assert_eq!(call.overdue(after(180), &TIMES), Some(Ended::Unanswered));
@@ -298,7 +320,8 @@ fn time_ends_a_call_for_a_reason() {
 
     call.offer(("a", Some("b")), (sdp(CALLER, &format!("{AUDIO}a=inactive;")), &options, &MEANS), after(200))
         .unwrap();
-    call.answer(("a", "b"), (sdp(CALLEE, &format!("{AUDIO}a=inactive;")), &options, &MEANS), after(200)).unwrap();
+    call.answer(("a", "b"), (sdp(CALLEE, &format!("{AUDIO}a=inactive;")), &options, &MEANS), after(200))
+        .unwrap();
     assert!(
         !call.silent_too_long(3000, after(3000), &TIMES) && call.silent_too_long(3700, after(3900), &TIMES)
     );
@@ -325,7 +348,8 @@ fn a_provisional_answer_lets_media_flow_and_does_not_count() {
 fn a_late_offer_comes_from_the_callee() {
     let options = Options::default();
     let (mut call, draft) =
-        Call::open(&names(), "cid", ("b", Some("a")), (sdp(CALLEE, AUDIO), &options, &MEANS), None, NOW).unwrap();
+        Call::open(&names(), "cid", ("b", Some("a")), (sdp(CALLEE, AUDIO), &options, &MEANS), None, NOW)
+            .unwrap();
     assert!(shown(&call, &draft).contains("m=audio 30000 "));
     let draft = call.answer(("b", "a"), (sdp(CALLER, AUDIO), &options, &MEANS), NOW).unwrap();
     assert!(shown(&call, &draft).contains("m=audio 30002 "));
@@ -355,7 +379,7 @@ proptest! {
     /// Whatever is offered and answered, streams are never taken away and stay within the relay's limits.
     #[test]
     fn streams_only_grow(steps in prop::collection::vec((any::<bool>(), any::<bool>(), prop::collection::vec(0..5usize, 1..12)), 1..12)) {
-        let kinds = [AUDIO, "m=audio 0 RTP/AVP 0;", "m=video 4000 RTP/AVP 96;", "m=audio 4000 RTP/AVP 0;a=inactive;", "m=image 9 udptl t38;"];
+        let kinds = [AUDIO, "m=audio 0 RTP/AVP 0;", "m=video 4000 RTP/SAVP 96;", "m=audio 4000 RTP/AVP 0;a=inactive;", "m=image 9 udptl t38;"];
         let (mut call, _) = opened(AUDIO, &Options::default());
         for (offer, caller, lines) in steps {
             let media: String = lines.iter().map(|n| kinds[*n]).collect();
