@@ -18,7 +18,7 @@ relay::settings::settings! {
         http: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8090));
         /// What an NG offer gets whose Call-ID had no route decision: "relay" carries it without a trip and without recording, "refuse" answers an error.
         unrouted_offers: UnroutedOffers = UnroutedOffers::Relay;
-        /// Where a party's packets may come from when the proxy says nothing about it: "strict" takes the signalled address alone, "nat" lets another one be learned just after an offer or answer. The proxy says so per call with the flags SIP-source-address, pierce-NAT, asymmetric, or endpoint-learning=heuristic and =off.
+        /// Where a party's packets may come from when the proxy says nothing about it: "strict" takes the signalled address alone, "nat" lets another one be learned just after an offer or answer. The proxy says so per call with the flags SIP-source-address, pierce-NAT, asymmetric, or endpoint-learning=heuristic and =off, and with strict-source where it says none of these.
         learning: SourceLearning = SourceLearning::Strict;
         /// What becomes of SRTP (RTP/SAVP, DTLS-SRTP) that the parties speak end to end: "refuse" refuses such m-lines, "pass" passes packets as they are, with the keys or fingerprints in the SDP. Such streams cannot be recorded, and their SSRC, sequence and timestamps are not hidden from the other party; in a call that is recorded they are refused always.
         srtp: Srtp = Srtp::Refuse;

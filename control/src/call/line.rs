@@ -17,6 +17,7 @@ use crate::sdp::{Carriage, Direction, Extension, Media, is_telephone_event};
 
 /// What one leg said of an m-line.
 #[derive(Clone, Default, Serialize, Deserialize)]
+#[allow(clippy::struct_excessive_bools, reason = "independent facts, each named by the protocol")]
 pub struct Side {
     /// It takes part: something that can be relayed, with a port.
     pub on: bool,

@@ -128,7 +128,10 @@ impl Own {
             "ptime" => media.ptime = value.trim().parse().ok().or(media.ptime),
             "maxptime" => media.maxptime = value.trim().parse().ok().or(media.maxptime),
             "extmap" => {
-                media.extensions.extend(extension::extmap(value).map(|(id, extension, _)| (id, extension)));
+                let listed = |id: u8| media.extensions.iter().any(|(other, _)| *other == id);
+                if let Some((id, extension, _)) = extension::extmap(value).filter(|(id, ..)| !listed(*id)) {
+                    media.extensions.push((id, extension));
+                }
             }
             _ => self.direction = Direction::read(attribute).or(self.direction),
         }

@@ -33,9 +33,9 @@ pub(super) fn crypto(value: &str) -> Option<String> {
     if keys.len() > MAX_KEYS {
         return None;
     }
-    let parameters = words.map(parameter).collect::<Option<Vec<_>>>()?;
-    let parameters: String = parameters.iter().map(|p| format!(" {p}")).collect();
-    Some(format!("crypto:{tag} {suite} {}{parameters}", keys.join(";")))
+    let head = [format!("crypto:{tag}"), suite.to_owned(), keys.join(";")];
+    let parts = head.into_iter().map(Some).chain(words.map(parameter)).collect::<Option<Vec<_>>>()?;
+    Some(parts.join(" "))
 }
 
 /// `inline:KEY|LIFETIME|MKI:LENGTH`, the last two optional.

@@ -1,7 +1,7 @@
 //! What the proxy asks of interfaces, families, kinds of media and sources, over NG and as the relay is told of it.
 
 use control::live::LiveCalls;
-use control::settings::{ControlSettings, Srtp};
+use control::settings::{ControlSettings, SourceLearning, Srtp};
 use relay::program::message::{Family, Learning, PayloadTypes, Place, StreamKind};
 use serde_json::{Value as Json, json};
 
@@ -261,7 +261,6 @@ async fn the_proxy_says_how_sources_are_taken() {
         assert_eq!(caller.events, PayloadTypes::NONE.with(101));
         site.proxy.ask(delete("s")).await;
     }
-    use control::settings::SourceLearning;
     let settings = ControlSettings { learning: SourceLearning::Nat, ..ControlSettings::default() };
     let mut site = Site::with(settings).await;
     site.proxy.ask(with(offer("n", 4000), json!({"flags": ["strict-source"]}))).await;

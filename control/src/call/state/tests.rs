@@ -8,10 +8,9 @@ use time::macros::datetime;
 
 use super::super::label;
 use super::*;
+use crate::secret::Keys;
 
 mod media;
-
-use crate::secret::Keys;
 
 const NOW: OffsetDateTime = datetime!(2026-11-22 12:00:00 UTC);
 const CALLER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 10));
