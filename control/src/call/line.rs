@@ -255,6 +255,8 @@ impl Line {
 
 #[cfg(test)]
 mod tests {
+    use relay::program::message::Clock;
+
     use super::*;
     use crate::sdp::Sdp;
 

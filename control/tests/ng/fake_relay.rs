@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use relay::program::message::{
-    CallCounters, CallKey, Count, Event, Frame, Interface, LegCounters, Limit, LiveCall, LocalPorts, MAX_LIST,
-    Place, Quality, Refusal, Reply, Report, Request, Span, Stats, Stream, VERSION, WorkerStats,
+    CallCounters, CallKey, Count, Event, Frame, Interface, LegCounters, Limit, LiveCall, LocalPorts,
+    MAX_LIST, Place, Quality, Refusal, Reply, Report, Request, Span, Stats, Stream, VERSION, WorkerStats,
 };
 use relay::program::wire;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
