@@ -223,10 +223,13 @@ impl Call {
         now: OffsetDateTime,
     ) -> Result<Draft, NgError> {
         let sealed = means.srtp && !self.recorded();
-        let (mut lines, mut shown) = (Vec::new(), Vec::new());
+        let (mut lines, mut shown, mut unbridged) = (Vec::new(), Vec::new(), false);
         for (index, media) in sdp.media.iter().enumerate() {
             let mut side = Side::of(media, options, means);
             side.on &= sealed || !side.carriage.sealed();
+            let protocol = bridged(media, options);
+            unbridged |= side.on && protocol.is_none();
+            side.on &= protocol.is_some();
             if index >= self.lines.len() {
                 self.lines.push(Line::new(media));
             }
@@ -252,7 +255,7 @@ impl Call {
             };
             shown.push(Shown {
                 stream: line.stream.filter(|_| side.on),
-                protocol: if side.on { bridged(media, options)? } else { media.protocol.clone() },
+                protocol: protocol.filter(|_| side.on).unwrap_or(&media.protocol).to_owned(),
                 mux: if mux.shown { Mux::Offered } else { Mux::No },
             });
             lines.push((side, mux));
@@ -263,7 +266,11 @@ impl Call {
             self.settled && sdp.media.iter().any(|media| media.port == 0 && media.carriage().is_some());
         if !any && !all_off {
             let encrypted = means.srtp && sdp.media.iter().any(Media::relayable);
-            return Err(if encrypted { NgError::Encrypted } else { NgError::Unsupported });
+            return Err(match (unbridged, encrypted) {
+                (true, _) => NgError::Transport,
+                (false, true) => NgError::Encrypted,
+                (false, false) => NgError::Unsupported,
+            });
         }
         self.offer = Offer { by, lines, pending: true };
         self.signalled_at = now;
@@ -433,14 +440,15 @@ impl Call {
     }
 }
 
-/// The protocol to show of an m-line that is relayed: what the proxy asks for, when only feedback is to come or go.
-fn bridged(media: &Media, options: &Options) -> Result<String, NgError> {
+/// The protocol to show of an m-line: what the proxy asks for, when only feedback is to come or go; none when what it
+/// asks for is not known, or takes or gives encryption.
+fn bridged<'a>(media: &'a Media, options: &Options) -> Option<&'a str> {
     let (Some(own), Some(transport)) = (Profile::read(&media.protocol), options.transport) else {
-        return Ok(media.protocol.clone());
+        return Some(&media.protocol);
     };
     match transport {
-        Transport::Profile(profile) if profile.security() == own.security() => Ok(profile.name().to_owned()),
-        Transport::Profile(_) | Transport::Other => Err(NgError::Transport),
+        Transport::Profile(profile) => (profile.security() == own.security()).then(|| profile.name()),
+        Transport::Other => None,
     }
 }
 

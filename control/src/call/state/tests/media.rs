@@ -124,6 +124,9 @@ fn srtp_passes_where_it_may_and_both_speak_it() {
     let clear = Options { transport: Some(Transport::Profile(Profile::Avp)), ..Options::default() };
     assert_eq!(offer(SRTP, &clear, &pass).err(), Some(NgError::Transport));
     assert_eq!(offer(AUDIO, &feedback, &pass).err(), Some(NgError::Transport));
+    // Of an offer that leaves the choice, what can be had.
+    let call = offer(&format!("{SRTP}{AUDIO}"), &clear, &pass).unwrap();
+    assert_eq!(call.lines.iter().map(|line| line.stream).collect::<Vec<_>>(), [None, Some(0)]);
 }
 
 #[test]
