@@ -38,6 +38,14 @@ fn media(address: &str) -> LegMedia {
     }
 }
 
+/// The packet number `n` of its stream, and not the same one again.
+fn sequenced(packet: &mut [u8; 256], n: u64) {
+    let [_, _, _, _, _, _, high, low] = n.to_be_bytes();
+    if let Some(place) = packet.get_mut(2..4) {
+        place.copy_from_slice(&[high, low]);
+    }
+}
+
 /// A ring with both ends in this process.
 fn ring() -> (tap::Writer, Attachment) {
     let folder = tempfile::tempdir().unwrap();
@@ -77,6 +85,7 @@ fn engine(bench: &mut Criterion) {
                     place.copy_from_slice(&RTP);
                 }
                 batch += 1;
+                sequenced(&mut buffer, batch);
                 if batch % BATCH == 0 {
                     engine.batch_done();
                     drain(&mut attachment, &mut payload);

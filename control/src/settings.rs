@@ -36,6 +36,10 @@ relay::settings::settings! {
         delete_delay_seconds: u32 = 0, check |s: &u32| if *s <= 3600 { Ok(()) } else { Err("an hour at most".into()) };
         /// Days whose call records are kept in STATE/calls, today included; 0 keeps none.
         call_records_days: u32 = 30;
+        /// Keys that a party presses, as telephone events (RFC 4733): "pass" lets them reach the other party, "block" does not. The proxy says so per call with NG's block DTMF and unblock DTMF, or the flag block-DTMF. Tones in the voice always pass.
+        dtmf: Dtmf = Dtmf::Pass;
+        /// Where each key is told as one JSON datagram over UDP, "HOST:PORT", in the shape of rtpengine's dtmf-log-dest; "" tells nobody. Keys may be card numbers and PINs, and the datagram is neither encrypted nor signed: keep it on loopback or a trusted network.
+        dtmf_notify: String = String::new(), check |receiver: &String| receiver_or_none(receiver);
         /// Host part of the URIs in a route decision: where the proxy sends the call when nothing in its own configuration says where (BAUTA_NEXT_HOP). Name your carrier's SBC. The default leads nowhere. It is never taken from the caller's request: whoever chose it would be sent the callee's number.
         sip_host: String = "pop.invalid".into(), check |host: &String| sip_host(host);
         /// Folder of city files, `london.toml` for the city london: read at start and whenever one changes. A relative path starts at the folder of the settings file, or at the current one. It need not be there.
@@ -53,6 +57,15 @@ fn at_least(value: u32, least: u32) -> Result<(), String> {
 
 fn not_empty(text: &str) -> Result<(), String> {
     if text.is_empty() { Err("must name a folder".into()) } else { Ok(()) }
+}
+
+fn receiver_or_none(receiver: &str) -> Result<(), String> {
+    let port = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0);
+    let fits = receiver.rsplit_once(':').is_some_and(|(host, p)| {
+        // An IPv6 address stands in brackets, or its last group would be taken for the port.
+        port(p) && !host.is_empty() && (!host.contains(':') || receiver.parse::<SocketAddr>().is_ok())
+    });
+    if fits || receiver.is_empty() { Ok(()) } else { Err("must be like 127.0.0.1:5070, or empty".into()) }
 }
 
 fn sip_host(host: &str) -> Result<(), String> {
@@ -94,6 +107,34 @@ pub enum UnroutedOffers {
 }
 
 choice!(UnroutedOffers: "relay" => Relay, "refuse" => Refuse);
+
+/// What becomes of telephone events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dtmf {
+    /// They reach the other party.
+    Pass,
+    /// They do not.
+    Block,
+}
+
+impl Setting for Dtmf {
+    const KIND: &'static str = "\"pass\" or \"block\"";
+
+    fn read(value: &toml_edit::Value) -> Result<Self, String> {
+        match value.as_str() {
+            Some("pass") => Ok(Self::Pass),
+            Some("block") => Ok(Self::Block),
+            _ => Err(format!("expected {}", Self::KIND)),
+        }
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Self::Pass => "\"pass\"".into(),
+            Self::Block => "\"block\"".into(),
+        }
+    }
+}
 
 /// Where a party's packets may come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -217,5 +258,19 @@ mod tests {
         assert!(ControlSettings::read(&file).unwrap_err().to_string().contains("must be a host name"));
         let file = File::parse("pop.toml", "[control]\nsip_host = \"[2001:db8::1]:5060\"").unwrap();
         assert_eq!(ControlSettings::read(&file).unwrap().sip_host, "[2001:db8::1]:5060");
+    }
+
+    #[test]
+    fn a_receiver_of_keys_is_a_host_and_a_port_or_nobody() {
+        let read = |receiver: &str| {
+            let file = File::parse("pop.toml", &format!("[control]\ndtmf_notify = \"{receiver}\"")).unwrap();
+            ControlSettings::read(&file).map(|settings| settings.dtmf_notify)
+        };
+        for good in ["", "127.0.0.1:5070", "[::1]:5070", "ivr.example:5070"] {
+            assert_eq!(read(good).unwrap(), good);
+        }
+        for bad in ["5070", ":5070", "ivr.example", "::1:5070", "ivr.example:0", "ivr.example:70000"] {
+            assert!(read(bad).unwrap_err().to_string().contains("must be like 127.0.0.1:5070"), "{bad}");
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! Owned by one worker. [`Engine::receive`] allocates nothing, locks nothing, logs nothing.
 
 mod calls;
+mod digits;
 mod reports;
 mod tapping;
 mod watch;
@@ -13,13 +14,14 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 pub use calls::{NewCall, NewStream};
+use digits::Digits;
 use tapping::Tapping;
 
 use crate::call::CallKey;
 use crate::classify::{Verdict, classify};
 use crate::drop_reason::{DropCounters, DropReason};
 use crate::packet::Packet;
-use crate::program::message::{Count, Load, WorkerStats};
+use crate::program::message::{Count, Event, Load, WorkerStats};
 use crate::quality::Said;
 use crate::rewrite::rtcp;
 use crate::row::Port;
@@ -64,6 +66,7 @@ pub struct Engine {
     calls: Vec<Option<Call>>,
     by_key: HashMap<CallKey, u32>,
     tapping: Tapping,
+    digits: Digits,
     spans: Spans,
     /// Sockets that are to be connected, or (with none) to be so no longer.
     connections: VecDeque<(Slot, Option<SocketAddr>)>,
@@ -80,6 +83,7 @@ impl Engine {
             calls: Vec::new(),
             by_key: HashMap::new(),
             tapping: Tapping::new(tap),
+            digits: Digits::new(),
             spans,
             // Packets bring one for each slot at most, until it is signalled anew.
             connections: VecDeque::with_capacity(size as usize),
@@ -165,6 +169,15 @@ impl Engine {
                 if row.tapping && row.tapped.contains(payload_type) {
                     self.tapping.packet(row, datagram, now);
                 }
+                if row.events.contains(payload_type) {
+                    // Of what the parties protect end to end, there is only the payload type to see.
+                    if !row.verbatim {
+                        self.digits.hear(row, payload_type, datagram, now);
+                    }
+                    if row.block_events {
+                        return Err(DropReason::EventBlocked);
+                    }
+                }
                 row.rtp.packets += 1;
                 row.rtp.bytes += length as u64;
                 if row.verbatim {
@@ -243,6 +256,11 @@ impl Engine {
         }
     }
 
+    /// The next key that was recognised in what came, if there is one: to be reported.
+    pub fn next_digit(&mut self) -> Option<Event> {
+        self.digits.next()
+    }
+
     /// Gives a slot back that the lane has done with.
     pub fn release(&mut self, slot: Slot) {
         self.table.release(slot);
@@ -265,7 +283,7 @@ impl Engine {
             sockets: (self.table.size() - self.table.free()) as u64,
             forwarded: self.forwarded,
             drops: self.drops.named().map(|(name, count)| (name.to_owned(), count)).collect(),
-            lane: Vec::new(),
+            lane: vec![("digits_lost".to_owned(), self.digits.lost())],
             tap_records: self.tapping.records(),
             tap_lost: self.tapping.lost(),
             tap_backlog: self.tapping.backlog(),

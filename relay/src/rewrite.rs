@@ -221,7 +221,7 @@ impl Mask {
 }
 
 /// The clock of a payload type, if it is known.
-fn hz(clocks: &[Clock], payload_type: u8) -> Option<u32> {
+pub(crate) fn hz(clocks: &[Clock], payload_type: u8) -> Option<u32> {
     clocks.iter().find(|c| c.hz > 0 && c.payload_types.contains(payload_type)).map(|c| c.hz)
 }
 

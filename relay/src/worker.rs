@@ -208,6 +208,9 @@ impl Worker {
         loop {
             let woken = self.lane.turn(&mut self.engine, Duration::from_millis(250), &mut self.freed)?;
             self.freed.drain(..).for_each(|slot| self.engine.release(slot));
+            while let Some(digit) = self.engine.next_digit() {
+                self.report(Report::Event(digit));
+            }
             if woken {
                 let _ = rustix::io::read(wake, &mut [0_u8; 8]);
                 while let Some((ticket, command)) = self.commands.try_pop() {
@@ -279,7 +282,7 @@ impl Worker {
             Command::Stats => {
                 let mut stats = self.engine.stats();
                 stats.load = self.meter.load;
-                stats.lane = self.lane.counters().into_iter().map(|(n, c)| (n.to_owned(), c)).collect();
+                stats.lane.extend(self.lane.counters().into_iter().map(|(n, c)| (n.to_owned(), c)));
                 Ok(Answer::Stats(stats))
             }
             Command::RecorderAttached => {

@@ -18,7 +18,9 @@ use std::time::{Duration, Instant};
 
 use relay::call::{CallKey, Leg};
 use relay::program::client::ClientError;
-use relay::program::message::{Event, Frame, Learning, LegMedia, Refusal, Remote, Reply, Request, Stream};
+use relay::program::message::{
+    Event, Frame, Learning, LegMedia, PayloadTypes, Refusal, Remote, Reply, Request, Stream,
+};
 use relay::program::{Client, wire};
 use relay::tap::{self, Kind, TapError};
 use rig::{Relay, heard, lanes, media, opened, phone, say, stats};
@@ -103,6 +105,56 @@ async fn a_call_is_forwarded_both_ways_and_tapped_and_everything_is_given_back()
         assert_eq!((stats.lane.as_str(), stats.calls, stats.recorder_attached), (lane, 0, true));
         assert_eq!((stats.pairs_free + stats.pairs_resting, stats.pairs_total), (20, 20));
         assert_eq!(stats.workers[0].forwarded.packets, 100);
+    }
+}
+
+#[tokio::test]
+async fn keys_are_reported_once_and_reach_the_other_party_unless_they_are_blocked() {
+    for (lane, offset) in lanes() {
+        let relay = Relay::start(lane, 27_040 + offset, 40);
+        let (client, mut events) = relay.connect().await;
+        let phones = [phone(), phone()];
+        let mut stream = Stream { legs: phones.each_ref().map(media), ..Stream::default() };
+        stream.legs[0].accepts = PayloadTypes::NONE.with(8).with(101);
+        stream.legs[0].events = PayloadTypes::NONE.with(101);
+        let [caller, _] = opened(&client, open(vec![stream], None)).await[0];
+        for (digit, blocked) in [(2, false), (4, true)] {
+            stream.legs[0].block_events = blocked;
+            let update = Request::Update { call: CALL, blob: None, label: None, streams: vec![stream] };
+            opened(&client, update).await;
+            // Two packets while it is pressed, three when it is over.
+            for (n, flags, ticks) in
+                [(1, 10, 160), (2, 10, 320), (3, 0x8a, 400), (4, 0x8a, 400), (5, 0x8a, 400)]
+            {
+                let [high, low] = u16::to_be_bytes(ticks);
+                let header = [0x80, 101, digit, n, 0, 0, digit, 80, 0, 0, 0, 5];
+                let event = [&header[..], &[digit, flags, high, low]].concat();
+                phones[0].send_to(&event, (caller.address, caller.rtp)).unwrap();
+            }
+            say(&phones[0], caller, digit);
+            let mut arrived = Vec::new();
+            while arrived.last() != Some(&vec![b'h', b'i', digit]) {
+                arrived.push(heard(&phones[1]));
+            }
+            assert_eq!(arrived.len(), if blocked { 1 } else { 6 }, "speech always arrives");
+            let key = loop {
+                let event = tokio::time::timeout(Duration::from_secs(5), events.recv()).await.unwrap();
+                if let Event::Digit { call, leg, event, duration_ms, volume } = event.unwrap() {
+                    break (call, leg, event.0, duration_ms, volume);
+                }
+            };
+            assert_eq!(key, (CALL, Leg::Caller, digit, 50, 10));
+        }
+        let Reply::Closed(counters) = client.ask(Request::Close { call: CALL, label: None }).await.unwrap()
+        else {
+            panic!()
+        };
+        let [caller, callee] = &counters.streams[0];
+        assert_eq!((caller.events, callee.events), (2, 0));
+        assert_eq!(caller.drops, [("event_blocked".to_owned(), 5)]);
+        while let Ok(event) = events.try_recv() {
+            assert!(!matches!(event, Event::Digit { .. }), "a key is told once");
+        }
     }
 }
 

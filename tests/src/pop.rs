@@ -27,6 +27,8 @@ pub struct Pop {
     recorder: Option<Process>,
     control: Option<Process>,
     relay: Option<Process>,
+    /// They log all that they ever would.
+    tracing: bool,
     /// The test's ports.
     pub ports: Ports,
     folder: TempDir,
@@ -35,14 +37,20 @@ pub struct Pop {
 impl Pop {
     /// Starts all three, each ready when this returns.
     pub fn start(lane: Lane) -> Self {
-        Self::with(lane, |ports| {
-            let (first, last) = ports.media();
-            format!("address = \"127.0.0.1\"\nports = \"{first}-{last}\"\n")
-        })
+        Self::with(lane, loopback)
     }
 
-    /// The same, with these lines under `[relay]`, which say where its media ports are.
+    /// The same, with logs at the finest level.
+    pub fn start_tracing(lane: Lane) -> Self {
+        Self::run(lane, loopback, true)
+    }
+
+    /// As [`Self::start`], with these lines under `[relay]`, which say where its media ports are.
     pub fn with(lane: Lane, relay: impl FnOnce(&Ports) -> String) -> Self {
+        Self::run(lane, relay, false)
+    }
+
+    fn run(lane: Lane, relay: impl FnOnce(&Ports) -> String, tracing: bool) -> Self {
         let ports = Ports::take();
         let folder = tempfile::Builder::new().prefix("bauta-test-").tempdir().expect("temporary directory");
         let relay = relay(&ports);
@@ -58,7 +66,7 @@ impl Pop {
             ports.http()
         );
         std::fs::write(folder.path().join("pop.toml"), settings).expect("pop.toml");
-        let mut pop = Self { recorder: None, control: None, relay: None, ports, folder };
+        let mut pop = Self { recorder: None, control: None, relay: None, tracing, ports, folder };
         pop.start_relay();
         pop.start_control();
         pop.start_recorder();
@@ -89,6 +97,9 @@ impl Pop {
         let mut command = Command::new(ours(&format!("bauta-{name}")));
         command.arg("--state").arg(self.state()).arg("--config").arg(self.folder.path().join("pop.toml"));
         command.current_dir(self.folder.path()).env_remove("RUST_LOG");
+        if self.tracing {
+            command.env("RUST_LOG", "info,relay=trace,bauta_relay=trace,control=trace,recorder=trace");
+        }
         Process::start(name, command, self.folder.path().join(format!("{name}.log")))
     }
 
@@ -164,6 +175,12 @@ impl Pop {
             self.ports.media_in_use().is_empty().then_some(())
         });
     }
+}
+
+/// The test's media ports, on loopback.
+fn loopback(ports: &Ports) -> String {
+    let (first, last) = ports.media();
+    format!("address = \"127.0.0.1\"\nports = \"{first}-{last}\"\n")
 }
 
 impl Drop for Pop {

@@ -1,4 +1,5 @@
-//! Digits that a party keys reach the other party, and no file: counted, silenced with the tone beside them, never kept.
+//! Digits that a party keys reach the other party, unless they are blocked, and no file: counted, silenced with the tone
+//! beside them, never kept.
 #![allow(clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -7,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tests::archive::{Archive, files};
 use tests::audio::Stereo;
+use tests::deadline::{seconds, until};
 use tests::ng::ask;
 use tests::pop::{Lane, Pop};
 use tests::trip::{city, trip};
@@ -46,7 +48,17 @@ fn hum(code: u8) -> Vec<u8> {
 
 #[test]
 fn a_digit_reaches_the_other_party_and_no_file() {
-    let pop = Pop::start(Lane::Chosen);
+    keyed(false);
+}
+
+#[test]
+fn a_blocked_digit_reaches_neither_the_other_party_nor_a_file() {
+    keyed(true);
+}
+
+/// A call in which digits are keyed.
+fn keyed(blocked: bool) {
+    let pop = Pop::start_tracing(Lane::Chosen);
     city(&pop);
     let trip = trip(&pop, "T-1", 1);
     let question = json!({"call_id": "keyed", "from": format!("sip:{}@sbc.example", trip.driver.phone),
@@ -60,7 +72,13 @@ fn a_digit_reaches_the_other_party_and_no_file() {
         &json!({"command": "answer", "call-id": "keyed", "from-tag": "a", "to-tag": "b", "sdp": answer}),
     );
     let (to_callee, to_caller) = (media(&to_caller), media(&to_callee));
+    if blocked {
+        let reply = ask(ng, &json!({"command": "block DTMF", "call-id": "keyed"}));
+        assert_eq!(reply["result"], "ok", "{reply}");
+    }
     callee.set_read_timeout(Some(Duration::from_millis(100))).expect("time-out");
+    until("the recording begins", seconds(5), || pop.logs().contains("a call begins").then_some(()));
+    let logged = pop.logs();
     let (begun, mut sequence) = (Instant::now(), 0);
     for n in 0..150_u16 {
         std::thread::sleep(
@@ -87,7 +105,13 @@ fn a_digit_reaches_the_other_party_and_no_file() {
             heard.push(buffer[12]);
         }
     }
-    assert_eq!(heard, [[5; 5], [9; 5]].concat(), "the callee heard the digits");
+    let keys = if blocked { Vec::new() } else { [[5; 5], [9; 5]].concat() };
+    assert_eq!(heard, keys, "the digits that the callee heard");
+    assert!(pop.logs() == logged, "somebody logs a word while keys are pressed");
+    let counted = "bauta_telephone_events_total{leg=\"caller\"} 2\n";
+    until("control has heard of both keys", seconds(5), || {
+        pop.client("operator").get("/metrics").expect(200).body.contains(counted).then_some(())
+    });
     let _ = ask(ng, &json!({"command": "delete", "call-id": "keyed", "from-tag": "a", "delete delay": 0}));
 
     let archive = &Archive::of_trip(&pop, &trip.name, 1)[0];
@@ -109,6 +133,10 @@ fn a_digit_reaches_the_other_party_and_no_file() {
     assert!(loudest(&stereo.left[20 * 960..50 * 960]) > 0.05);
     // The spool holds the tone until its archive is made, and no digit ever.
     pop.wait_until_idle();
+    until("the spool is given up", seconds(10), || {
+        let spools = files(&pop.state().join("spool"));
+        spools.iter().all(|file| file.extension().is_none_or(|e| e != "pcapng")).then_some(())
+    });
     let mut masked = 0;
     for file in files(&pop.state()) {
         let bytes = std::fs::read(&file).unwrap_or_default();
@@ -117,7 +145,8 @@ fn a_digit_reaches_the_other_party_and_no_file() {
             for (digit, _) in KEYED {
                 assert!(
                     !payload.starts_with(&[digit, 10]) && !payload.starts_with(&[digit, 0x8A]),
-                    "{file:?}"
+                    "{}",
+                    file.display()
                 );
             }
             masked += usize::from(payload.starts_with(&[0xFF]) || payload.starts_with(&[0; 4]));

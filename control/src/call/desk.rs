@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::dialogue::Scope;
 use super::draft::Draft;
+use super::dtmf::Digits;
 use super::fence::Fence;
 use super::label;
 use super::link::Link;
@@ -32,7 +33,7 @@ use crate::quality::tally::Tally;
 use crate::route::{Claim, RouteBook};
 use crate::sdp::Sdp;
 use crate::secret::Keys;
-use crate::settings::{ControlSettings, Srtp, UnroutedOffers};
+use crate::settings::{ControlSettings, Dtmf, Srtp, UnroutedOffers};
 use crate::store::{RecordingEntry, Store};
 
 /// Longest list of Call-IDs, in bytes: it must fit into one datagram.
@@ -55,6 +56,8 @@ pub struct Policy {
     pub srtp: bool,
     /// How many times the packets that were negotiated are let through; 0 for no limit.
     pub packet_rate_multiple: u32,
+    /// Telephone events are kept from the other party until the proxy says otherwise.
+    pub block_dtmf: bool,
 }
 
 /// The live calls, and how requests change them.
@@ -73,6 +76,7 @@ pub struct Calls {
     pub(super) tally: Tally,
     /// Where their records go.
     pub(super) records: Records,
+    pub(super) digits: Digits,
 }
 
 impl Calls {
@@ -96,6 +100,7 @@ impl Calls {
             learning: settings.learning.into(),
             srtp: settings.srtp == Srtp::Pass,
             packet_rate_multiple: settings.packet_rate_multiple,
+            block_dtmf: settings.dtmf == Dtmf::Block,
         };
         Arc::new(Self {
             keys,
@@ -109,12 +114,13 @@ impl Calls {
             ended: super::live::EndedCounts::default(),
             tally: Tally::default(),
             records,
+            digits: Digits::new(&settings.dtmf_notify),
         })
     }
 
-    /// Keeps connected to the relay at `socket`, for ever.
+    /// Keeps connected to the relay at `socket`, and tells of keys, for ever.
     pub async fn attach(self: Arc<Self>, socket: std::path::PathBuf) {
-        super::link::run(self, socket).await;
+        tokio::join!(super::link::run(Arc::clone(&self), socket), self.digits.notices.run());
     }
 
     /// Does what is asked; the reply is the whole dictionary.
@@ -135,6 +141,8 @@ impl Calls {
             Command::List => Ok(self.list(request.limit)),
             Command::StartRecording => self.tap(request, false).await,
             Command::PauseRecording => self.tap(request, true).await,
+            Command::BlockDtmf => self.block_dtmf(request, true).await,
+            Command::UnblockDtmf => self.block_dtmf(request, false).await,
         }
     }
 
@@ -198,6 +206,7 @@ impl Calls {
         let now = OffsetDateTime::now_utc();
         let (options, means) = (self.options(request), self.means(client));
         let (mut call, draft) = Call::open(&names()?, call_id, tags, (sdp, &options, &means), terms, now)?;
+        call.blocks.set(None, self.policy.block_dtmf);
         request.via_branch.iter().for_each(|branch| call.dialogue.branch(branch));
         let ask = Ask::Open {
             call: call.key,

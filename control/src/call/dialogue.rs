@@ -138,7 +138,8 @@ impl Dialogue {
         }
     }
 
-    fn leg(&self, tag: &str) -> Option<Leg> {
+    /// The leg that a tag is of.
+    pub fn leg(&self, tag: &str) -> Option<Leg> {
         Leg::BOTH.into_iter().find(|leg| self.tags(*leg).iter().any(|t| t == tag))
     }
 

@@ -231,8 +231,8 @@ impl Line {
             remote: own.remote(),
             accepts: own.payload_types.iter().chain(&other.payload_types).copied().collect(),
             tapped: if speech { sends(|_| true) } else { PayloadTypes::NONE },
-            // What is encrypted is no event to the relay.
-            events: if carriage.sealed() { PayloadTypes::NONE } else { sends(is_telephone_event) },
+            // Of what is encrypted the relay reads no key, and can keep it from the other all the same.
+            events: sends(is_telephone_event),
             extensions: self.extensions(),
             clocks: sound::clocks(self.sends(leg)),
             rtcp_mux: own.mux,
@@ -283,11 +283,12 @@ mod tests {
     fn only_speech_is_tapped_and_what_is_not_rtp_passes_as_it_is() {
         let key = "crypto:1 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz";
         let print = format!("fingerprint:sha-1 {}", ["0A"; 20].join(":"));
+        let event = "rtpmap:101 telephone-event/8000";
         for (text, kind, verbatim, tapped) in [
             ("8".to_owned(), StreamKind::Rtp, false, true),
             ("m=video 4000 RTP/AVPF 96;rtpmap:96 VP8/90000".into(), StreamKind::Rtp, false, false),
             ("m=text 4000 RTP/AVP 98;rtpmap:98 t140/1000".into(), StreamKind::Rtp, false, false),
-            (format!("m=audio 4000 RTP/SAVP 8;{key}"), StreamKind::Rtp, true, false),
+            (format!("m=audio 4000 RTP/SAVP 8 101;{event};{key}"), StreamKind::Rtp, true, false),
             (format!("m=audio 4000 UDP/TLS/RTP/SAVP 8;{print}"), StreamKind::Opaque, true, false),
             ("m=image 4000 udptl t38".into(), StreamKind::Opaque, false, false),
         ] {
@@ -297,6 +298,7 @@ mod tests {
             assert_eq!((stream.kind, stream.verbatim, line.is_tapped()), (kind, verbatim, tapped), "{text}");
             for leg in stream.legs {
                 assert_eq!(leg.tapped != PayloadTypes::NONE, tapped, "{text}");
+                assert_eq!(leg.events.contains(101), text.contains("telephone-event"), "{text}");
             }
         }
     }

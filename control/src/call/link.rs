@@ -275,7 +275,8 @@ async fn attend(calls: &Arc<Calls>, mut events: UnboundedReceiver<Event>) {
                     tracing::info!(attached, "recorder");
                     calls.link.lock().facts.recorder_attached = attached;
                 }
-                Some(Event::Digit { .. } | Event::Load(_)) => {}
+                Some(digit @ Event::Digit { .. }) => calls.pressed(&digit),
+                Some(Event::Load(_)) => {}
                 Some(Event::Silent { call, seconds }) if calls.link.lock().foreign.contains(&call) => {
                     if time::Duration::seconds(seconds.into()) >= times.silent {
                         end_foreign(calls, call);

@@ -113,6 +113,7 @@ impl LiveCalls for Calls {
             let mut text = Text::default();
             self.ng.write(&mut text);
             self.write_calls(&mut text);
+            self.digits.write(&mut text);
             let stats = match self.link.client() {
                 Ok(client) => client.ask(Request::Stats).await.ok(),
                 Err(_) => None,
@@ -245,6 +246,16 @@ fn write_relay(text: &mut Text, stats: &Stats) {
         }
     };
     each(text, "bauta_relay_sockets", Kind::Gauge, "Sockets open.", |w| w.sockets);
+    each(text, "bauta_relay_packets_per_second", Kind::Gauge, "Packets received in the last second.", |w| {
+        w.load.packets_per_second
+    });
+    each(
+        text,
+        "bauta_relay_busy_permille",
+        Kind::Gauge,
+        "Share of its core that it used in the last second.",
+        |w| w.load.busy_permille.into(),
+    );
     each(text, "bauta_relay_packets_total", Kind::Counter, "Packets forwarded.", |w| w.forwarded.packets);
     each(text, "bauta_relay_bytes_total", Kind::Counter, "Bytes of UDP payload forwarded.", |w| {
         w.forwarded.bytes

@@ -136,11 +136,13 @@ fn media(
     };
     // Their figures are under "SSRC", once. What the relay sends under a name of its own is not told.
     let ingress: Vec<_> = ssrc().into_iter().map(|ssrc| Value::dict([("SSRC", ssrc)])).collect();
+    let events = counters.events;
     media
         .with("streams", streams)
         .with("flags", Vec::new())
         .with("ingress SSRCs", ingress)
         .with("egress SSRCs", Vec::new())
+        .with("telephone events", events)
 }
 
 /// What was measured, by SSRC in decimal digits. Should both parties have chosen the same one, the caller's counts.

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::dialogue::Dialogue;
 use super::draft::{Draft, Shown};
+use super::dtmf::Blocks;
 use super::line::{Line, MuxOffer, Side};
 use super::means::Means;
 use crate::live::Asker;
@@ -119,6 +120,9 @@ pub struct Call {
     /// The proxy has deleted it, and it goes on until then in case an offer or answer follows.
     #[serde(default, with = "time::serde::rfc3339::option")]
     pub delete_at: Option<OffsetDateTime>,
+    /// Whose telephone events are kept from the other party.
+    #[serde(default)]
+    pub blocks: Blocks,
     /// The m-lines.
     pub lines: Vec<Line>,
     /// Any answer was seen, provisional ones too: from now on an offer waits for its answer to count.
@@ -194,6 +198,7 @@ impl Call {
             terms,
             pause: None,
             delete_at: None,
+            blocks: Blocks::default(),
             lines: Vec::new(),
             settled: false,
             streams: 0,
@@ -273,6 +278,7 @@ impl Call {
             });
         }
         self.offer = Offer { by, lines, pending: true };
+        self.blocks_dtmf(by, options);
         self.signalled_at = now;
         self.delete_at = None;
         if !self.settled {
@@ -337,6 +343,7 @@ impl Call {
             });
         }
         self.settled = true;
+        self.blocks_dtmf(by, options);
         self.signalled_at = now;
         self.delete_at = None;
         if !options.provisional {
@@ -400,7 +407,17 @@ impl Call {
     /// The relay's streams, in their order.
     pub fn streams(&self) -> Vec<Stream> {
         let line = |n| self.lines.iter().find(|line| line.stream == Some(n));
-        (0..self.streams).map(|n| line(n).map(Line::to_stream).unwrap_or_default()).collect()
+        let mut streams: Vec<Stream> =
+            (0..self.streams).map(|n| line(n).map(Line::to_stream).unwrap_or_default()).collect();
+        self.blocks.apply(&mut streams);
+        streams
+    }
+
+    /// Blocks a party's telephone events when its offer or answer says so; nothing of it says that they pass again.
+    const fn blocks_dtmf(&mut self, by: Leg, options: &Options) {
+        if options.block_dtmf {
+            self.blocks.set(Some(by), true);
+        }
     }
 
     /// Why it ends when the proxy deletes it.

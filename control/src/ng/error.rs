@@ -41,6 +41,12 @@ pub enum NgError {
     /// No `to-tag`.
     #[error("No to-tag in message")]
     NoToTag,
+    /// No party of the call has this tag.
+    #[error("From-tag given, but no such tag exists")]
+    UnknownTag,
+    /// A party is selected in a way that is not known here; taking all of them instead could let digits through.
+    #[error("Parties are selected by from-tag and the flag directional")]
+    Selection,
     /// No such call.
     #[error("Unknown call-id")]
     UnknownCall,
@@ -118,11 +124,11 @@ impl NgError {
             Self::NoSdp | Self::NoCallId | Self::NoFromTag | Self::NoToTag => "incomplete",
             Self::UnknownCall | Self::NothingDeleted => "unknown_call",
             Self::BadSdp | Self::IncompleteSdp => "sdp",
-            Self::Dialogue => "dialogue",
+            Self::Dialogue | Self::UnknownTag => "dialogue",
             Self::OutOfPorts => "out_of_ports",
             Self::LoadLimit(Limit::Draining) => "draining",
             Self::LoadLimit(_) => "load_limit",
-            Self::Unsupported | Self::Encrypted | Self::Transport => "unsupported",
+            Self::Unsupported | Self::Encrypted | Self::Transport | Self::Selection => "unsupported",
             Self::Remote | Self::Family => "address",
             Self::Interface(_) | Self::NoFamily => "interface",
             Self::NotRouted => "not_routed",

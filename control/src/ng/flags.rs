@@ -55,6 +55,14 @@ pub struct Options {
     pub delete_delay: Option<u32>,
     /// The proxy understands `result: load limit` (`supports`).
     pub load_limit: bool,
+    /// The party's telephone events are kept from the other (`block-DTMF`, with an offer or answer).
+    pub block_dtmf: bool,
+    /// The command is for the party of the `from-tag` alone (`directional`).
+    pub directional: bool,
+    /// The command is for the call and each of its parties (`all`).
+    pub all: bool,
+    /// The command is for a party that is named otherwise (`label`, `address`).
+    pub selects: bool,
     /// What becomes of the recording (`record-call`).
     pub record: Option<Record>,
     /// What was recorded so far is to be thrown away (`discard-recording`).
@@ -87,7 +95,7 @@ pub fn plain(name: &str) -> String {
 /// Keys that are read elsewhere, or that the incumbent has and that change nothing here. Others are unknown.
 /// `tos` is among them: packets are marked by interface (`relay.interfaces`, `relay.dscp`).
 const KNOWN: &str = "allow-asymmetric-codecs codec digits drop-traffic dtls dtls-fingerprint dtls-reverse \
-    from-label generate-mid ice ice-lite label metadata osrtp pause ptime ptime-reverse recording-dir \
+    generate-mid ice ice-lite metadata osrtp pause ptime ptime-reverse recording-dir \
     recording-file recording-pattern repacketize replace rtcp-mux sdes sdp-attr set-label sip-message-type \
     t.38 t38 template to-label tos xmlrpc-callback";
 
@@ -121,6 +129,9 @@ impl Options {
                 "discard" => self.discard = true,
                 _ => {}
             },
+            "block-dtmf" => self.block_dtmf |= !matches!(first().as_str(), "no" | "off" | "false" | "0"),
+            "all" => self.all |= first() == "all",
+            "label" | "from-label" | "address" => self.selects = true,
             "discard-recording" => self.discard |= !matches!(first().as_str(), "no" | "off" | "false" | "0"),
             // An hour at most: what a call on hold may last.
             "delete-delay" => {
@@ -154,6 +165,9 @@ impl Options {
             "fast" => self.fast = true,
             "record-call" => self.record = Some(Record::Yes),
             "discard-recording" => self.discard = true,
+            "block-dtmf" => self.block_dtmf = true,
+            "directional" => self.directional = true,
+            "all" => self.all = true,
             _ if self.sides.flag(&flag) => {}
             _ => {
                 if let Some(wish) = flag.strip_prefix("rtcp-mux-") {

@@ -42,11 +42,15 @@ pub enum Command {
     /// Pauses the tap of a recorded call: `pause recording`, and `stop recording`, with `pause=yes` or without. The
     /// recording stays one.
     PauseRecording,
+    /// Keeps telephone events from the other party.
+    BlockDtmf,
+    /// Lets them pass again.
+    UnblockDtmf,
 }
 
 impl Command {
     /// Every command.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Ping,
         Self::Offer,
         Self::Answer,
@@ -55,6 +59,8 @@ impl Command {
         Self::List,
         Self::StartRecording,
         Self::PauseRecording,
+        Self::BlockDtmf,
+        Self::UnblockDtmf,
     ];
 
     /// Name in logs and metrics.
@@ -68,6 +74,8 @@ impl Command {
             Self::List => "list",
             Self::StartRecording => "start_recording",
             Self::PauseRecording => "pause_recording",
+            Self::BlockDtmf => "block_dtmf",
+            Self::UnblockDtmf => "unblock_dtmf",
         }
     }
 
@@ -81,6 +89,8 @@ impl Command {
             "list" => Self::List,
             "start-recording" => Self::StartRecording,
             "stop-recording" | "pause-recording" => Self::PauseRecording,
+            "block-dtmf" => Self::BlockDtmf,
+            "unblock-dtmf" => Self::UnblockDtmf,
             _ => return None,
         })
     }

@@ -278,7 +278,7 @@ fn interfaces() -> Vec<Interface> {
 }
 
 /// Ten packets of 172 bytes from the caller, who lost two more on the way; five from the callee, who lost one, and
-/// says that it missed another one of the caller's.
+/// says that it missed another one of the caller's; two keys of each.
 fn counters(held: &Held) -> CallCounters {
     let leg = |packets: u64| LegCounters {
         rtp: Count { packets, bytes: packets * 172 },

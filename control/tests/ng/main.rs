@@ -4,6 +4,7 @@
 #![allow(clippy::needless_pass_by_value, reason = "JSON is written where it is sent")]
 
 mod calls;
+mod dtmf;
 mod fake_relay;
 mod figures;
 mod load;

@@ -4,7 +4,9 @@ use std::net::{SocketAddr, UdpSocket};
 
 use super::*;
 use crate::call::Leg;
-use crate::program::message::{Event, Learning, LegMedia, PayloadTypes, Refusal, Remote, Stream};
+use crate::program::message::{
+    Clock, Event, Learning, LegMedia, PayloadTypes, Refusal, Remote, Stream, TelephoneEvent,
+};
 use crate::tap::{self, Attachment, Host, Kind, Record};
 
 #[path = "privacy_tests.rs"]
@@ -325,6 +327,75 @@ fn streams_that_could_not_be_added_are_taken_away_and_the_call_goes_on() {
     slots.into_iter().for_each(|slot| rig.engine.release(slot));
     assert!(rig.rtp(Leg::Caller, 8, 2).is_some());
     assert_eq!((rig.engine.read(CALL, at(2)).unwrap().streams.len(), rig.engine.stats().sockets), (1, 4));
+}
+
+/// Sends an event of the caller: its end, or that it lasts.
+fn key(rig: &mut Rig, event: u8, begins: u32, end: bool, seconds: u64) -> Option<Outgoing> {
+    let mut buffer = [0; 200];
+    let [t0, t1, t2, t3] = begins.to_be_bytes();
+    let flags = if end { 0x8a } else { 10 };
+    let packet = [0x80, 101, 0, 7, t0, t1, t2, t3, 0, 0, 0, 5, event, flags, 3, 0x20];
+    buffer[..16].copy_from_slice(&packet);
+    rig.engine.receive(rig.slot(Leg::Caller), phone(Leg::Caller), &mut buffer, 16, at(seconds))
+}
+
+fn digit_of(event: u8, duration_ms: u32) -> Event {
+    Event::Digit { call: CALL, leg: Leg::Caller, event: TelephoneEvent(event), duration_ms, volume: 10 }
+}
+
+#[test]
+fn keys_are_reported_once_passed_or_blocked_and_tapped_all_the_same() {
+    for (blocked, hz, duration_ms) in [(false, 8000, 100), (true, 16_000, 50)] {
+        let mut stream = stream();
+        stream.legs[0].tapped = PayloadTypes::NONE.with(8).with(101);
+        stream.legs[0].events = PayloadTypes::NONE.with(101);
+        stream.legs[0].block_events = blocked;
+        stream.legs[0].clocks[1] = Clock { payload_types: PayloadTypes::NONE.with(101), hz };
+        let mut rig = rig(Some(b"label"), stream);
+        for _ in 0..3 {
+            assert_eq!(key(&mut rig, 4, 8000, true, 1).is_none(), blocked);
+        }
+        assert!(rig.rtp(Leg::Caller, 8, 1).is_some(), "speech passes");
+        assert_eq!(rig.engine.next_digit(), Some(digit_of(4, duration_ms)));
+        assert_eq!(rig.engine.next_digit(), None);
+        let drops = if blocked { vec![("event_blocked".to_owned(), 3)] } else { vec![] };
+        assert_eq!(rig.drops(Leg::Caller), drops);
+        assert_eq!(rig.engine.read(CALL, at(1)).unwrap().streams[0].each_ref().map(|leg| leg.events), [1, 0]);
+        assert_eq!(rig.taps().len(), 5, "the recorder knows that there was a key");
+
+        key(&mut rig, 6, 16_000, false, 2);
+        let mut events = Vec::new();
+        rig.engine.watch(at(2), &mut events);
+        assert_eq!((rig.engine.next_digit(), events.as_slice()), (None, &[][..]));
+        rig.engine.watch(at(3), &mut events);
+        assert_eq!(events, [digit_of(6, duration_ms)], "nobody hears of it any more");
+    }
+}
+
+#[test]
+fn what_is_protected_end_to_end_is_blocked_and_not_read() {
+    let mut stream = stream();
+    stream.verbatim = true;
+    stream.legs[0].events = PayloadTypes::NONE.with(101);
+    let mut rig = rig(None, stream);
+    assert!(key(&mut rig, 4, 8000, true, 1).is_some());
+    stream.legs[0].block_events = true;
+    rig.engine.update(CALL, None, &[stream], vec![], at(2)).unwrap();
+    assert!(key(&mut rig, 4, 16_000, true, 3).is_none());
+    assert_eq!(rig.engine.next_digit(), None);
+    assert_eq!(rig.drops(Leg::Caller), [("event_blocked".to_owned(), 1)]);
+}
+
+#[test]
+fn more_keys_than_anyone_can_press_are_counted_as_lost() {
+    let mut stream = stream();
+    stream.legs[0].events = PayloadTypes::NONE.with(101);
+    let mut rig = rig(None, stream);
+    for n in 0..1030 {
+        key(&mut rig, 1, n * 8000, true, 1).unwrap();
+    }
+    assert_eq!(std::iter::from_fn(|| rig.engine.next_digit()).count(), 1024);
+    assert_eq!(rig.engine.stats().lane, [("digits_lost".to_owned(), 6)]);
 }
 
 #[test]

@@ -1,6 +1,8 @@
-//! What the engine reports by itself, looked at once a second: calls without packets, calls past their time.
+//! What the engine reports by itself, looked at once a second: calls without packets, calls past their time, keys that
+//! are not heard of any more.
 
 use super::Engine;
+use super::digits::digit;
 use crate::program::message::Event;
 use crate::sys::clock::Now;
 
@@ -25,6 +27,11 @@ impl Engine {
             if call.expires_ns.is_some_and(|at| now.mono_ns >= at) {
                 call.expires_ns = Some(now.mono_ns + EXPIRED_AGAIN_NS);
                 events.push(Event::Expired { call: call.key });
+            }
+            for [rtp, _] in call.streams.iter().flatten() {
+                let row = self.table.at_mut(rtp.index);
+                let pressed = row.and_then(|row| Some((row.leg, row.keypad.look(now.mono_ns)?)));
+                events.extend(pressed.map(|(leg, pressed)| digit(call.key, leg, pressed)));
             }
         }
     }

@@ -184,8 +184,8 @@ pub enum Event {
     Load(Load),
 }
 
-/// A telephone event code: 0-9 the digits, 10 `*`, 11 `#`, 12-15 A-D (RFC 4733 section 3.2). Digits are card numbers and
-/// PINs: it does not print.
+/// A telephone event code: 0-9 the digits, 10 `*`, 11 `#`, 12-15 A-D, 16 the hook flash (RFC 4733 section 3.2). Digits are
+/// card numbers and PINs: it does not print.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TelephoneEvent(pub u8);
 
