@@ -1,7 +1,7 @@
 //! Live calls, programmed into the relay.
 //!
 //! [`Calls`] is what the NG server and HTTP hold. Inside, [`state`] and its neighbours ([`mod@line`], [`dialogue`],
-//! [`draft`], [`fence`], [`label`]) are pure: a message and a time in, the call's next state and what to ask the relay out.
+//! [`draft`], [`fence`], [`means`], [`label`]) are pure: a message and a time in, the call's next state and what to ask the relay out.
 //! [`desk`] runs requests, one at a time per call, and lets a new state count only when the relay has taken it, so
 //! that a refusal changes nothing; [`pause`] pauses recordings, [`dtmf`] keeps keys from the other party and tells of them. [`registry`] holds the calls, [`link`] keeps the connection to the relay,
 //! rebuilds the registry from it, and ends calls that are overdue.
@@ -19,6 +19,7 @@ mod label;
 mod line;
 mod link;
 mod live;
+mod means;
 mod pause;
 mod registry;
 mod report;

@@ -1,7 +1,7 @@
 //! NG protocol over UDP, as Kamailio's and OpenSIPS's rtpengine modules speak it.
 //!
 //! [`server`] owns the socket; everything else is pure: [`value`] and [`bencode`] are the encodings, [`message`]
-//! the requests and replies, [`flags`] the options of a request, [`error`] what a proxy is told when it cannot
+//! the requests and replies, [`flags`] and [`sides`] the options of a request, [`error`] what a proxy is told when it cannot
 //! have what it asked for, [`cache`] the replies given.
 
 pub mod bencode;
@@ -11,5 +11,5 @@ pub mod error;
 pub mod flags;
 pub mod message;
 pub mod server;
-
+pub mod sides;
 pub mod value;

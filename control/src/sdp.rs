@@ -2,15 +2,20 @@
 //!
 //! Pure. [`parse`] reads only what control acts on; [`keep`] is the allow-list of what else may pass, so that
 //! [`mod@write`] builds what leaves from known parts and never by deleting from what came in: origin, session name,
-//! times, addresses and ports are control's own; `i= u= e= p= k=`, ICE, keys and unknown attributes do not pass.
+//! times, addresses and ports are control's own; `i= u= e= p= k=`, ICE and unknown attributes do not pass.
 //!
-//! Relayed is audio over RTP/AVP and RTP/AVPF. Every other m-line (video, T.38, SRTP, …) stays in its place, so
-//! that both parties count alike, but with port 0: refused (RFC 3264 section 6).
+//! What can be relayed, and how, says [`Carriage`]. Every other m-line stays in its place, so that both parties count
+//! alike, but with port 0: refused (RFC 3264 section 6).
 
 #![allow(clippy::similar_names, reason = "rtp and rtcp: the words of the field")]
 
+mod extension;
+mod fax;
 mod keep;
+mod pace;
 mod parse;
+mod profile;
+mod sealed;
 pub mod write;
 
 use std::net::{IpAddr, SocketAddr};
@@ -18,6 +23,8 @@ use std::net::{IpAddr, SocketAddr};
 use recorder::label::Codec;
 use serde::{Deserialize, Serialize};
 
+pub use self::extension::Extension;
+pub use self::profile::{Profile, Security};
 use crate::ng::error::NgError;
 
 /// A session description as far as control acts on it.
@@ -56,8 +63,38 @@ pub struct Media {
     pub direction: Direction,
     /// The encodings behind the payload types, in their order.
     pub codecs: Vec<Codec>,
+    /// The header extensions that it may use, by id.
+    pub extensions: Vec<(u8, Extension)>,
+    /// `a=ptime` and `a=maxptime`, in milliseconds.
+    ptime: Option<u16>,
+    maxptime: Option<u16>,
+    /// `b=AS` or `b=TIAS`, in bits per second.
+    bandwidth: Option<u64>,
     /// Lines that may pass, in order.
     kept: Vec<String>,
+}
+
+/// How the relay carries an m-line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Carriage {
+    /// Audio over RTP: made anonymous, and recorded where the call is.
+    #[default]
+    Speech,
+    /// Video or text over RTP: made anonymous.
+    Rtp,
+    /// SRTP with its keys in the SDP: packets pass as they are.
+    Sdes,
+    /// DTLS-SRTP: its handshake and its packets pass as they are.
+    Dtls,
+    /// T.38 over UDPTL: datagrams pass as they are.
+    Fax,
+}
+
+impl Carriage {
+    /// Encrypted between the parties: it can neither be recorded nor made anonymous.
+    pub const fn sealed(self) -> bool {
+        matches!(self, Self::Sdes | Self::Dtls)
+    }
 }
 
 /// Which way media flows, as seen by the party that says so (RFC 3264).
@@ -75,15 +112,20 @@ pub enum Direction {
 }
 
 impl Direction {
-    const ALL: [(&'static str, Self); 4] = [
-        ("sendrecv", Self::SendRecv),
-        ("sendonly", Self::SendOnly),
-        ("recvonly", Self::RecvOnly),
-        ("inactive", Self::Inactive),
-    ];
+    const ALL: [Self; 4] = [Self::SendRecv, Self::SendOnly, Self::RecvOnly, Self::Inactive];
 
     fn read(name: &str) -> Option<Self> {
-        Self::ALL.iter().find(|(n, _)| *n == name).map(|(_, d)| *d)
+        Self::ALL.into_iter().find(|direction| direction.name() == name)
+    }
+
+    /// As SDP has it.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::SendRecv => "sendrecv",
+            Self::SendOnly => "sendonly",
+            Self::RecvOnly => "recvonly",
+            Self::Inactive => "inactive",
+        }
     }
 
     /// Whether the party sends.
@@ -127,17 +169,34 @@ impl From<SdpError> for NgError {
 }
 
 impl Media {
-    /// Whether it is audio over plain RTP: what the relay carries. The port may be 0.
-    pub fn is_plain_audio(&self) -> bool {
-        self.kind == "audio"
-            && write::is_plain(&self.protocol)
-            && self.one_port
-            && !self.payload_types.is_empty()
+    /// How it is carried, whatever its port; none when it cannot be.
+    pub fn carriage(&self) -> Option<Carriage> {
+        if !self.one_port {
+            return None;
+        }
+        if self.kind == "image" && self.format == "t38" {
+            return self.protocol.eq_ignore_ascii_case("udptl").then_some(Carriage::Fax);
+        }
+        let profile = Profile::read(&self.protocol).filter(|_| !self.payload_types.is_empty())?;
+        match (self.kind.as_str(), profile.security()) {
+            ("audio", Security::None) => Some(Carriage::Speech),
+            ("video" | "text", Security::None) => Some(Carriage::Rtp),
+            ("audio" | "video" | "text", Security::Sdes) => Some(Carriage::Sdes),
+            ("audio" | "video" | "text", Security::Dtls) => Some(Carriage::Dtls),
+            _ => None,
+        }
     }
 
-    /// Whether it can be relayed as it stands.
+    /// Whether it can be relayed as it stands: of what is encrypted only with what the other party needs to read it.
     pub fn relayable(&self) -> bool {
-        self.is_plain_audio() && self.port != 0
+        let says = |name: &str| self.kept.iter().any(|line| line.starts_with(name));
+        let whole = match self.carriage() {
+            Some(Carriage::Sdes) => says("a=crypto:"),
+            Some(Carriage::Dtls) => says("a=fingerprint:"),
+            Some(Carriage::Speech | Carriage::Rtp | Carriage::Fax) => true,
+            None => false,
+        };
+        whole && self.port != 0
     }
 
     /// Where the party receives RTP and, without rtcp-mux, RTCP; `instead` takes the place of the address. None
@@ -166,6 +225,10 @@ impl Media {
             mux: false,
             direction: Direction::Inactive,
             codecs: Vec::new(),
+            extensions: Vec::new(),
+            ptime: None,
+            maxptime: None,
+            bandwidth: None,
             kept: Vec::new(),
         }
     }

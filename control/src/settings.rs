@@ -18,8 +18,12 @@ relay::settings::settings! {
         http: SocketAddr = SocketAddr::from(([127, 0, 0, 1], 8090));
         /// What an NG offer gets whose Call-ID had no route decision: "relay" carries it without a trip and without recording, "refuse" answers an error.
         unrouted_offers: UnroutedOffers = UnroutedOffers::Relay;
-        /// Where a party's packets may come from when the proxy says nothing about it: "strict" takes the signalled address alone, "nat" lets another one be learned just after an offer or answer. The proxy says so per call with the flags SIP-source-address, pierce-NAT, asymmetric, or endpoint-learning=heuristic and =off.
+        /// Where a party's packets may come from when the proxy says nothing about it: "strict" takes the signalled address alone, "nat" lets another one be learned just after an offer or answer. The proxy says so per call with the flags SIP-source-address, pierce-NAT, asymmetric, or endpoint-learning=heuristic and =off, and with strict-source where it says none of these.
         learning: SourceLearning = SourceLearning::Strict;
+        /// What becomes of SRTP (RTP/SAVP, DTLS-SRTP) that the parties speak end to end: "refuse" refuses such m-lines, "pass" passes packets as they are, with the keys or fingerprints in the SDP. Such streams cannot be recorded, and their SSRC, sequence and timestamps are not hidden from the other party; in a call that is recorded they are refused always.
+        srtp: Srtp = Srtp::Refuse;
+        /// How many times the packets a second that were negotiated a party may send, RTP and RTCP each; more are dropped (rate_limit). Negotiated count: audio 50, or what ptime asks for where that is more; text 50; video its b=AS or b=TIAS in packets of 500 bytes (100 to 10000), else 2000; T.38 100. 0 for no limit.
+        packet_rate_multiple: u32 = 5, check |m: &u32| if *m <= 1000 { Ok(()) } else { Err("1000 at most".into()) };
         /// Seconds that an offer waits for its answer before its ports are given back.
         offer_timeout_seconds: u32 = 3600, check |s: &u32| at_least(*s, 1);
         /// Seconds without a packet after which an answered call ends, when neither party holds it.
@@ -69,6 +73,30 @@ fn sip_host(host: &str) -> Result<(), String> {
     if fits { Ok(()) } else { Err("must be a host name or an address, with a port if need be".into()) }
 }
 
+/// A setting that is one of two words.
+macro_rules! choice {
+    ($type:ident: $one:literal => $first:ident, $other:literal => $second:ident) => {
+        impl Setting for $type {
+            const KIND: &'static str = concat!("\"", $one, "\" or \"", $other, "\"");
+
+            fn read(value: &toml_edit::Value) -> Result<Self, String> {
+                match value.as_str() {
+                    Some($one) => Ok(Self::$first),
+                    Some($other) => Ok(Self::$second),
+                    _ => Err(format!("expected {}", Self::KIND)),
+                }
+            }
+
+            fn show(&self) -> String {
+                match self {
+                    Self::$first => concat!("\"", $one, "\"").into(),
+                    Self::$second => concat!("\"", $other, "\"").into(),
+                }
+            }
+        }
+    };
+}
+
 /// What happens to an NG offer that no route decision announced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UnroutedOffers {
@@ -78,24 +106,7 @@ pub enum UnroutedOffers {
     Refuse,
 }
 
-impl Setting for UnroutedOffers {
-    const KIND: &'static str = "\"relay\" or \"refuse\"";
-
-    fn read(value: &toml_edit::Value) -> Result<Self, String> {
-        match value.as_str() {
-            Some("relay") => Ok(Self::Relay),
-            Some("refuse") => Ok(Self::Refuse),
-            _ => Err(format!("expected {}", Self::KIND)),
-        }
-    }
-
-    fn show(&self) -> String {
-        match self {
-            Self::Relay => "\"relay\"".into(),
-            Self::Refuse => "\"refuse\"".into(),
-        }
-    }
-}
+choice!(UnroutedOffers: "relay" => Relay, "refuse" => Refuse);
 
 /// What becomes of telephone events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,24 +145,18 @@ pub enum SourceLearning {
     Nat,
 }
 
-impl Setting for SourceLearning {
-    const KIND: &'static str = "\"strict\" or \"nat\"";
+choice!(SourceLearning: "strict" => Strict, "nat" => Nat);
 
-    fn read(value: &toml_edit::Value) -> Result<Self, String> {
-        match value.as_str() {
-            Some("strict") => Ok(Self::Strict),
-            Some("nat") => Ok(Self::Nat),
-            _ => Err(format!("expected {}", Self::KIND)),
-        }
-    }
-
-    fn show(&self) -> String {
-        match self {
-            Self::Strict => "\"strict\"".into(),
-            Self::Nat => "\"nat\"".into(),
-        }
-    }
+/// What becomes of SRTP between the parties.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Srtp {
+    /// Its m-lines are refused.
+    Refuse,
+    /// It passes as it is, in calls that are not recorded.
+    Pass,
 }
+
+choice!(Srtp: "refuse" => Refuse, "pass" => Pass);
 
 impl From<SourceLearning> for Learning {
     fn from(setting: SourceLearning) -> Self {

@@ -18,6 +18,7 @@ use super::dtmf::Digits;
 use super::fence::Fence;
 use super::label;
 use super::link::Link;
+use super::means::Means;
 use super::registry::{Entry, Live, Registry};
 use super::report::report;
 use super::state::{Call, Ended, Names, Terms, Times};
@@ -32,7 +33,7 @@ use crate::quality::tally::Tally;
 use crate::route::{Claim, RouteBook};
 use crate::sdp::Sdp;
 use crate::secret::Keys;
-use crate::settings::{ControlSettings, Dtmf, UnroutedOffers};
+use crate::settings::{ControlSettings, Dtmf, Srtp, UnroutedOffers};
 use crate::store::{RecordingEntry, Store};
 
 /// Longest list of Call-IDs, in bytes: it must fit into one datagram.
@@ -51,6 +52,10 @@ pub struct Policy {
     pub delete_delay: time::Duration,
     /// Where packets may come from when the proxy says nothing about it.
     pub learning: Learning,
+    /// Whether SRTP between the parties may pass.
+    pub srtp: bool,
+    /// How many times the packets that were negotiated are let through; 0 for no limit.
+    pub packet_rate_multiple: u32,
     /// Telephone events are kept from the other party until the proxy says otherwise.
     pub block_dtmf: bool,
 }
@@ -93,6 +98,8 @@ impl Calls {
             },
             delete_delay: time::Duration::seconds(settings.delete_delay_seconds.into()),
             learning: settings.learning.into(),
+            srtp: settings.srtp == Srtp::Pass,
+            packet_rate_multiple: settings.packet_rate_multiple,
             block_dtmf: settings.dtmf == Dtmf::Block,
         };
         Arc::new(Self {
@@ -145,7 +152,7 @@ impl Calls {
         let tags = (from, request.to_tag.as_deref());
         let sdp = parse(sdp)?;
         let client = self.link.client_soon().await?;
-        self.check(&sdp, request)?;
+        self.check(&sdp, request, &client)?;
         loop {
             let entry = self.registry.enter(call_id);
             let _turn = entry.turn.lock().await;
@@ -160,24 +167,30 @@ impl Calls {
                 return opened;
             };
             let mut call = live.call;
-            let draft = call.offer(tags, (sdp, &self.options(request)), OffsetDateTime::now_utc())?;
+            let (options, means) = (self.options(request), self.means(&client));
+            let draft = call.offer(tags, (sdp, &options, &means), OffsetDateTime::now_utc())?;
             request.via_branch.iter().for_each(|branch| call.dialogue.branch(branch));
             return self.update(&client, &entry, call, &draft).await;
         }
     }
 
     /// Refuses addresses that nothing may be sent to.
-    fn check(&self, sdp: &Sdp, request: &Request) -> Result<(), NgError> {
+    fn check(&self, sdp: &Sdp, request: &Request, client: &Client) -> Result<(), NgError> {
         let given = |address| self.registry.gave(address);
-        self.fence.check(sdp, &request.options, self.registry.relay(), given)
+        self.fence.check(sdp, &request.options, client.interfaces(), given)
     }
 
     /// What the request asks for, and where it says nothing, the settings.
     fn options(&self, request: &Request) -> Options {
-        Options {
-            learning: request.options.learning.or(Some(self.policy.learning)),
-            ..request.options.clone()
-        }
+        let strict = request.options.strict_source.then_some(Learning::Strict);
+        let learning = request.options.learning.or(strict).unwrap_or(self.policy.learning);
+        Options { learning: Some(learning), ..request.options.clone() }
+    }
+
+    /// What there is to carry media with.
+    fn means<'a>(&self, client: &'a Client) -> Means<'a> {
+        let Policy { srtp, packet_rate_multiple, .. } = self.policy;
+        Means { interfaces: client.interfaces(), srtp, packet_rate_multiple }
     }
 
     async fn open(
@@ -191,8 +204,8 @@ impl Calls {
         let terms = self.terms(call_id, tags.1.is_some())?;
         let offered = sdp.clone();
         let now = OffsetDateTime::now_utc();
-        let (mut call, draft) =
-            Call::open(&names()?, call_id, tags, (sdp, &self.options(request)), terms, now)?;
+        let (options, means) = (self.options(request), self.means(client));
+        let (mut call, draft) = Call::open(&names()?, call_id, tags, (sdp, &options, &means), terms, now)?;
         call.blocks.set(None, self.policy.block_dtmf);
         request.via_branch.iter().for_each(|branch| call.dialogue.branch(branch));
         let ask = Ask::Open {
@@ -207,8 +220,8 @@ impl Calls {
         tracing::info!(call = %call.key, id = %call.id, trip, recorded = call.recorded(), "offer");
         self.book.used(call_id, Moment::now());
         let done = self.taken(entry, call, &draft, reply);
-        // The first call tells the relay's address: what could not be checked before is checked now.
-        if let Err(e) = self.check(&offered, request) {
+        // The ports that it was just given are no place for its media either.
+        if let Err(e) = self.check(&offered, request, client) {
             if let Some(live) = entry.live() {
                 self.close(entry, &live, Ended::Unanswered).await;
                 self.book.released(call_id, Moment::now());
@@ -224,12 +237,13 @@ impl Calls {
         let to = request.to_tag.as_deref().ok_or(NgError::NoToTag)?;
         let sdp = parse(sdp)?;
         let client = self.link.client_soon().await?;
-        self.check(&sdp, request)?;
+        self.check(&sdp, request, &client)?;
         let entry = self.registry.find(call_id).ok_or(NgError::UnknownCall)?;
         let _turn = entry.turn.lock().await;
         let mut call = entry.live().ok_or(NgError::UnknownCall)?.call;
         let was_answered = call.answered_at.is_some();
-        let draft = call.answer((from, to), (sdp, &self.options(request)), OffsetDateTime::now_utc())?;
+        let (options, means) = (self.options(request), self.means(&client));
+        let draft = call.answer((from, to), (sdp, &options, &means), OffsetDateTime::now_utc())?;
         let (id, key, answered) = (call.id, call.key, call.answered_at.is_some() && !was_answered);
         let reply = self.update(&client, &entry, call, &draft).await?;
         if answered {

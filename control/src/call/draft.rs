@@ -2,6 +2,8 @@
 //!
 //! Pure.
 
+use std::net::IpAddr;
+
 use relay::program::message::{Leg, LocalPorts};
 
 use crate::sdp::Sdp;
@@ -13,6 +15,8 @@ pub struct Draft {
     pub towards: Leg,
     sdp: Sdp,
     shown: Vec<Shown>,
+    /// The address to show instead of the relay's.
+    instead: Option<IpAddr>,
 }
 
 /// How one m-line is shown.
@@ -27,13 +31,13 @@ pub struct Shown {
 
 impl Draft {
     /// `shown[n]` tells how `sdp.media[n]` is shown.
-    pub const fn new(towards: Leg, sdp: Sdp, shown: Vec<Shown>) -> Self {
-        Self { towards, sdp, shown }
+    pub const fn new(towards: Leg, sdp: Sdp, shown: Vec<Shown>, instead: Option<IpAddr>) -> Self {
+        Self { towards, sdp, shown, instead }
     }
 
     /// A number that changes when the content changes.
     pub fn digest(&self) -> u64 {
-        let local = Local { address: [0; 4].into(), rtp: 1, rtcp: 2 };
+        let local = Local { address: self.instead.unwrap_or([0; 4].into()), rtp: 1, rtcp: 2 };
         self.sdp.digest(&self.sections(|_| Some(local)))
     }
 
@@ -46,8 +50,9 @@ impl Draft {
         if self.shown.iter().any(|s| s.stream.is_some_and(|n| of(n).is_none())) {
             return None;
         }
-        let home = of(self.shown.iter().find_map(|s| s.stream).unwrap_or(0))?.address;
-        let local = |stream| of(stream).map(|p| Local { address: p.address, rtp: p.rtp, rtcp: p.rtcp });
+        let address = |ports: &LocalPorts| self.instead.unwrap_or(ports.address);
+        let home = address(of(self.shown.iter().find_map(|s| s.stream).unwrap_or(0))?);
+        let local = |stream| of(stream).map(|p| Local { address: address(p), rtp: p.rtp, rtcp: p.rtcp });
         Some(self.sdp.write(origin, home, &self.sections(local)))
     }
 

@@ -39,7 +39,7 @@ pub fn label(call: &Call, keys: &Keys, ended: Option<(Ended, OffsetDateTime)>) -
 /// The encodings that a leg may send, each payload type once.
 fn codecs(call: &Call, leg: Leg) -> Vec<Codec> {
     let mut codecs: Vec<Codec> = Vec::new();
-    for codec in call.lines.iter().filter(|line| line.stream.is_some()).flat_map(|line| line.sends(leg)) {
+    for codec in call.lines.iter().filter(|line| line.is_tapped()).flat_map(|line| line.sends(leg)) {
         if !codecs.iter().any(|c| c.payload_type == codec.payload_type) {
             codecs.push(codec.clone());
         }

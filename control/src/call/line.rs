@@ -5,17 +5,25 @@
 use std::net::SocketAddr;
 
 use recorder::label::Codec;
-use relay::program::message::{Learning, Leg, LegMedia, PayloadTypes, Remote, Stream};
+use relay::program::message::{
+    Extensions, Learning, Leg, LegMedia, PayloadTypes, Place, Remote, Stream, StreamKind,
+};
 use serde::{Deserialize, Serialize};
 
+use super::means::Means;
+use super::sound;
 use crate::ng::flags::Options;
-use crate::sdp::{Direction, Media, is_telephone_event};
+use crate::sdp::{Carriage, Direction, Extension, Media, is_telephone_event};
 
 /// What one leg said of an m-line.
 #[derive(Clone, Default, Serialize, Deserialize)]
+#[allow(clippy::struct_excessive_bools, reason = "independent facts, each named by the protocol")]
 pub struct Side {
-    /// It takes part: plain audio with a port.
+    /// It takes part: something that can be relayed, with a port.
     pub on: bool,
+    /// How it is carried.
+    #[serde(default)]
+    pub carriage: Carriage,
     /// Where it receives RTP and, without rtcp-mux, RTCP; none while it receives nothing.
     remote: Option<(SocketAddr, SocketAddr)>,
     /// rtcp-mux is agreed with this leg.
@@ -26,8 +34,20 @@ pub struct Side {
     payload_types: Vec<u8>,
     /// The encodings behind them, as far as known.
     codecs: Vec<Codec>,
+    /// The header extensions that it listed, by id.
+    #[serde(default)]
+    extensions: Vec<(u8, Extension)>,
     /// From where its packets may come.
     learning: Learning,
+    /// A new source may take over.
+    #[serde(default)]
+    handover: bool,
+    /// It sends from elsewhere than it receives at.
+    #[serde(default)]
+    asymmetric: bool,
+    /// Most packets a second that its description accounts for, with the room that the settings give; 0 for no limit.
+    #[serde(default)]
+    packets_per_second: u32,
 }
 
 /// What an offer said of rtcp-mux, kept for its answer (RFC 5761 section 5.1.1).
@@ -55,21 +75,29 @@ pub struct Line {
     pub format: String,
     /// Which stream of the relay carries it; none for a line that was never relayed.
     pub stream: Option<usize>,
+    /// Where the stream's ports lie, towards caller and callee: fixed when it is opened.
+    #[serde(default)]
+    pub places: [Place; 2],
     /// What counts: caller's, callee's.
     pub legs: [Side; 2],
 }
 
 impl Side {
     /// What `media` says, seen under these options.
-    pub fn of(media: &Media, options: &Options) -> Self {
+    pub fn of(media: &Media, options: &Options, means: &Means<'_>) -> Self {
         Self {
             on: media.relayable(),
+            carriage: media.carriage().unwrap_or_default(),
             remote: media.receives_at(options.address),
             mux: false,
             direction: media.direction,
             payload_types: media.payload_types.clone(),
             codecs: media.codecs.clone(),
+            extensions: media.extensions.clone(),
             learning: options.learning.unwrap_or_default(),
+            handover: options.handover && !options.strict_source,
+            asymmetric: options.asymmetric,
+            packets_per_second: media.packets_per_second().saturating_mul(means.packet_rate_multiple),
         }
     }
 
@@ -81,6 +109,12 @@ impl Side {
     pub fn remote(&self) -> Option<Remote> {
         let (rtp, rtcp) = self.remote.filter(|_| self.on)?;
         Some(Remote { rtp, rtcp: if self.mux { rtp } else { rtcp } })
+    }
+
+    /// Whether the relay's ports at `place` can send to it.
+    pub fn is_reached_from(&self, place: Place) -> bool {
+        let addresses = self.remote.filter(|_| self.on).map(|(rtp, rtcp)| [rtp, rtcp]);
+        addresses.into_iter().flatten().all(|address| place.family.fits(address.ip()))
     }
 
     fn hears(&self, other: &Self) -> bool {
@@ -96,6 +130,7 @@ impl Line {
             protocol: String::new(),
             format: String::new(),
             stream: None,
+            places: [Place::default(); 2],
             legs: [Side::default(), Side::default()],
         };
         line.describe(media);
@@ -127,13 +162,33 @@ impl Line {
         }
     }
 
+    /// Where the stream's ports towards one leg lie.
+    pub const fn place(&self, leg: Leg) -> Place {
+        let [caller, callee] = self.places;
+        match leg {
+            Leg::Caller => caller,
+            Leg::Callee => callee,
+        }
+    }
+
+    /// How it is carried now: legs that both take part agree on it.
+    fn carriage(&self) -> Carriage {
+        let [caller, callee] = &self.legs;
+        if caller.on { caller.carriage } else { callee.carriage }
+    }
+
+    /// Whether the recorder shall get it, of a call that is recorded.
+    pub fn is_tapped(&self) -> bool {
+        self.stream.is_some() && self.carriage() == Carriage::Speech
+    }
+
     /// Whether both legs agreed that media flows both ways.
     pub fn flows(&self) -> bool {
         let [caller, callee] = &self.legs;
         self.stream.is_some() && (caller.hears(callee) && callee.hears(caller))
     }
 
-    /// The encodings of what `leg` may send and the recorder shall get.
+    /// The encodings of what `leg` may send, as far as they have names.
     ///
     /// A party sends with the payload types that the other party's SDP lists (RFC 3264 section 5.1), so that SDP
     /// says what a number means; what only its own SDP lists is let through all the same, as parties do send it.
@@ -153,39 +208,145 @@ impl Line {
 
     /// The relay's stream.
     pub fn to_stream(&self) -> Stream {
-        let [caller, callee] = &self.legs;
-        let accepts = caller.payload_types.iter().chain(&callee.payload_types).copied().collect();
-        let media = |leg: Leg| {
-            let side = self.side(leg);
-            LegMedia {
-                remote: side.remote(),
-                accepts,
-                tapped: self.sends(leg).map(|c| c.payload_type).collect::<PayloadTypes>(),
-                clocks: super::sound::clocks(self.sends(leg)),
-                rtcp_mux: side.mux,
-                learning: side.learning,
-                events: self.sends(leg).filter(|c| is_telephone_event(c)).map(|c| c.payload_type).collect(),
-                ..LegMedia::default()
-            }
+        let carriage = self.carriage();
+        Stream {
+            // The relay would take a handshake of DTLS for noise.
+            kind: match carriage {
+                Carriage::Fax | Carriage::Dtls => StreamKind::Opaque,
+                Carriage::Speech | Carriage::Rtp | Carriage::Sdes => StreamKind::Rtp,
+            },
+            verbatim: carriage.sealed(),
+            legs: Leg::BOTH.map(|leg| self.to_media(leg, carriage)),
+        }
+    }
+
+    fn to_media(&self, leg: Leg, carriage: Carriage) -> LegMedia {
+        let (own, other) = (self.side(leg), self.side(leg.other()));
+        let sends = |like: fn(&Codec) -> bool| {
+            self.sends(leg).filter(|codec| like(codec)).map(|codec| codec.payload_type).collect()
         };
-        Stream { legs: Leg::BOTH.map(media), ..Stream::default() }
+        let speech = carriage == Carriage::Speech;
+        LegMedia {
+            place: self.place(leg),
+            remote: own.remote(),
+            accepts: own.payload_types.iter().chain(&other.payload_types).copied().collect(),
+            tapped: if speech { sends(|_| true) } else { PayloadTypes::NONE },
+            // Of what is encrypted the relay reads no key, and can keep it from the other all the same.
+            events: sends(is_telephone_event),
+            extensions: self.extensions(),
+            clocks: sound::clocks(self.sends(leg)),
+            rtcp_mux: own.mux,
+            learning: own.learning,
+            handover: own.handover,
+            asymmetric: own.asymmetric,
+            // Each party says how it wants to be sent to, and many mean how they send: the larger counts.
+            packets_per_second: own.packets_per_second.max(other.packets_per_second),
+            ..LegMedia::default()
+        }
+    }
+
+    /// The header extensions that both legs listed under the same id (RFC 8285 section 6).
+    fn extensions(&self) -> Extensions {
+        let [caller, callee] = &self.legs;
+        let both = caller.extensions.iter().filter(|listed| callee.extensions.contains(listed));
+        both.fold(Extensions::NONE, |set, (id, _)| set.with(*id))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use relay::program::message::Clock;
+
     use super::*;
     use crate::sdp::Sdp;
 
     fn line(caller: &str, callee: &str) -> Line {
+        with(caller, callee, &Options::default())
+    }
+
+    /// Audio over RTP/AVP unless the text begins with an m-line of its own.
+    fn with(caller: &str, callee: &str, options: &Options) -> Line {
         let media = |text: &str| {
-            let text = format!("v=0\r\nc=IN IP4 192.0.2.7\r\nm=audio 4000 RTP/AVP {text}\r\n");
+            let text =
+                if text.starts_with("m=") { text.to_owned() } else { format!("m=audio 4000 RTP/AVP {text}") };
+            let text = format!("v=0\r\nc=IN IP4 192.0.2.7\r\n{text}\r\n");
             Sdp::parse(&text.replace(';', "\r\na=")).unwrap().media.remove(0)
         };
+        let means = Means { packet_rate_multiple: 5, ..Means::default() };
         let mut line = Line::new(&media(caller));
         line.stream = Some(0);
-        line.legs = [caller, callee].map(|t| Side::of(&media(t), &Options::default()));
+        line.legs = [caller, callee].map(|t| Side::of(&media(t), options, &means));
         line
+    }
+
+    #[test]
+    fn only_speech_is_tapped_and_what_is_not_rtp_passes_as_it_is() {
+        let key = "crypto:1 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz";
+        let print = format!("fingerprint:sha-1 {}", ["0A"; 20].join(":"));
+        let event = "rtpmap:101 telephone-event/8000";
+        for (text, kind, verbatim, tapped) in [
+            ("8".to_owned(), StreamKind::Rtp, false, true),
+            ("m=video 4000 RTP/AVPF 96;rtpmap:96 VP8/90000".into(), StreamKind::Rtp, false, false),
+            ("m=text 4000 RTP/AVP 98;rtpmap:98 t140/1000".into(), StreamKind::Rtp, false, false),
+            (format!("m=audio 4000 RTP/SAVP 8 101;{event};{key}"), StreamKind::Rtp, true, false),
+            (format!("m=audio 4000 UDP/TLS/RTP/SAVP 8;{print}"), StreamKind::Opaque, true, false),
+            ("m=image 4000 udptl t38".into(), StreamKind::Opaque, false, false),
+        ] {
+            let line = line(&text, &text);
+            let stream = line.to_stream();
+            assert!(line.legs.iter().all(|side| side.on), "{text}");
+            assert_eq!((stream.kind, stream.verbatim, line.is_tapped()), (kind, verbatim, tapped), "{text}");
+            for leg in stream.legs {
+                assert_eq!(leg.tapped != PayloadTypes::NONE, tapped, "{text}");
+                assert_eq!(leg.events.contains(101), text.contains("telephone-event"), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn events_and_clocks_go_by_what_the_receiver_listed() {
+        let event = "rtpmap:101 telephone-event/8000";
+        let line =
+            line(&format!("8 111 101;rtpmap:111 opus/48000/2;{event}"), "8 101;rtpmap:101 opus/48000/2");
+        let [caller, callee] = line.to_stream().legs;
+        assert_eq!((caller.events, callee.events), (PayloadTypes::NONE, PayloadTypes::NONE.with(101)));
+        let clock = |hz, list: &[u8]| Clock { payload_types: list.iter().copied().collect(), hz };
+        assert_eq!(caller.clocks[..2], [clock(8000, &[8]), clock(48_000, &[101, 111])]);
+        assert_eq!(callee.clocks[..3], [clock(8000, &[8, 101]), clock(48_000, &[111]), Clock::default()]);
+    }
+
+    #[test]
+    fn an_extension_passes_when_both_list_it_under_one_id() {
+        let level = |id| format!("8;extmap:{id} urn:ietf:params:rtp-hdrext:ssrc-audio-level");
+        let extensions =
+            |caller: &str, callee: &str| line(caller, callee).to_stream().legs.map(|l| l.extensions);
+        assert_eq!(extensions(&level(3), &level(3)), [Extensions::NONE.with(3); 2]);
+        assert_eq!(extensions(&level(3), &level(4)), [Extensions::NONE; 2]);
+        assert_eq!(extensions(&level(3), "8"), [Extensions::NONE; 2]);
+        assert_eq!(extensions(&level(3), "8;extmap:3 urn:3gpp:video-orientation"), [Extensions::NONE; 2]);
+    }
+
+    #[test]
+    fn the_faster_of_both_descriptions_sets_the_limit() {
+        let pace =
+            |caller: &str, callee: &str| line(caller, callee).to_stream().legs.map(|l| l.packets_per_second);
+        assert_eq!(pace("8;ptime:10", "8"), [500; 2]);
+        assert_eq!(pace("8", "8;ptime:30"), [250; 2]);
+        assert_eq!(pace("m=image 4000 udptl t38", "m=image 4000 udptl t38"), [500; 2]);
+    }
+
+    #[test]
+    fn handover_and_asymmetry_are_the_proxys_to_ask_for() {
+        let ask = |set: fn(&mut Options)| {
+            let mut options = Options::default();
+            set(&mut options);
+            let [caller, _] = with("8", "8", &options).to_stream().legs;
+            (caller.handover, caller.asymmetric)
+        };
+        assert_eq!(ask(|_| {}), (false, false));
+        assert_eq!(ask(|o| o.handover = true), (true, false));
+        assert_eq!(ask(|o| (o.handover, o.strict_source) = (true, true)), (false, false));
+        assert_eq!(ask(|o| o.asymmetric = true), (false, true));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! [`Entry::turn`] first, so that two requests for one call run one after the other.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -60,8 +60,6 @@ struct Index {
     by_key: HashMap<CallKey, Arc<Entry>>,
     /// The relay's ports, and whose they are.
     ports: HashMap<SocketAddr, CallKey>,
-    /// The relay's address, as the last call told it.
-    relay: Option<IpAddr>,
 }
 
 #[derive(Default)]
@@ -81,10 +79,14 @@ impl Index {
     }
 }
 
-/// The relay's addresses for a call.
+/// The relay's addresses for a call: its own, and what the parties were told instead.
 fn addresses(live: &Live) -> impl Iterator<Item = SocketAddr> {
-    let pair = |local: &LocalPorts| [local.rtp, local.rtcp].map(|port| SocketAddr::new(local.address, port));
-    live.ports.iter().flatten().flat_map(pair)
+    let shown = live.call.shown_as();
+    live.ports.iter().flat_map(move |legs| legs.iter().zip(shown)).flat_map(|(local, shown)| {
+        let LocalPorts { address, rtp, rtcp } = *local;
+        let all = [Some(address), shown.filter(|shown| *shown != address)];
+        all.into_iter().flatten().flat_map(move |at| [rtp, rtcp].map(|port| SocketAddr::new(at, port)))
+    })
 }
 
 impl Registry {
@@ -112,12 +114,13 @@ impl Registry {
     /// Puts a call's new state in its place.
     pub fn put(&self, entry: &Arc<Entry>, live: Live) {
         let mut calls = lock(&self.calls);
+        let mut place = lock(&entry.live);
+        place.iter().for_each(|before| calls.remove(before));
         calls.by_key.insert(live.call.key, Arc::clone(entry));
         for address in addresses(&live) {
-            calls.relay = Some(address.ip());
             calls.ports.insert(address, live.call.key);
         }
-        *lock(&entry.live) = Some(live);
+        *place = Some(live);
     }
 
     /// Gives up a call's place.
@@ -129,11 +132,6 @@ impl Registry {
         if let Some(live) = lock(&entry.live).take() {
             calls.remove(&live);
         }
-    }
-
-    /// The relay's address, once a call has told it.
-    pub fn relay(&self) -> Option<IpAddr> {
-        lock(&self.calls).relay
     }
 
     /// Whether the relay gave this port to a live call.

@@ -4,7 +4,9 @@
 //! these functions works on a copy and keeps it only when the relay has taken the change. All of a [`Call`] is
 //! sealed into the blob that the relay keeps, so that a new control can go on with it.
 
-use relay::program::message::{CallKey, Leg, MAX_STREAMS, Stream};
+use std::net::IpAddr;
+
+use relay::program::message::{CallKey, Leg, MAX_STREAMS, Place, Stream};
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
@@ -13,13 +15,14 @@ use super::dialogue::Dialogue;
 use super::draft::{Draft, Shown};
 use super::dtmf::Blocks;
 use super::line::{Line, MuxOffer, Side};
+use super::means::Means;
 use crate::live::Asker;
 use crate::name::{City, Role, TripId};
 use crate::ng::error::NgError;
 use crate::ng::flags::{Options, Transport};
 use crate::route::Routed;
 use crate::sdp::write::{Mux, Origin};
-use crate::sdp::{Media, Sdp};
+use crate::sdp::{Carriage, Media, Profile, Sdp};
 
 /// After how long a call ends by itself; the settings' `…_timeout_seconds`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,6 +129,9 @@ pub struct Call {
     settled: bool,
     /// How many streams the relay has.
     streams: usize,
+    /// The address that each leg was shown instead of the relay's (`media-address`): caller, callee.
+    #[serde(default)]
+    shown_as: [Option<IpAddr>; 2],
     /// The last offer.
     offer: Offer,
     /// What each leg was shown: caller, callee.
@@ -176,7 +182,7 @@ impl Call {
         names: &Names,
         call_id: &str,
         tags: (&str, Option<&str>),
-        (sdp, options): (Sdp, &Options),
+        (sdp, options, means): (Sdp, &Options, &Means<'_>),
         terms: Option<Terms>,
         now: OffsetDateTime,
     ) -> Result<(Self, Draft), NgError> {
@@ -196,10 +202,11 @@ impl Call {
             lines: Vec::new(),
             settled: false,
             streams: 0,
+            shown_as: [None; 2],
             offer: Offer { by, lines: Vec::new(), pending: true },
             shown: names.sessions.map(|session| Edition { session, version: 0, digest: 0 }),
         };
-        let draft = call.offered(by, sdp, options, now)?;
+        let draft = call.offered(by, (sdp, options, means), now)?;
         Ok((call, draft))
     }
 
@@ -207,57 +214,68 @@ impl Call {
     pub fn offer(
         &mut self,
         (from, to): (&str, Option<&str>),
-        (sdp, options): (Sdp, &Options),
+        (sdp, options, means): (Sdp, &Options, &Means<'_>),
         now: OffsetDateTime,
     ) -> Result<Draft, NgError> {
         let by = self.dialogue.offers(from, to, self.settled)?;
-        self.offered(by, sdp, options, now)
+        self.offered(by, (sdp, options, means), now)
     }
 
     fn offered(
         &mut self,
         by: Leg,
-        sdp: Sdp,
-        options: &Options,
+        (sdp, options, means): (Sdp, &Options, &Means<'_>),
         now: OffsetDateTime,
     ) -> Result<Draft, NgError> {
-        let transport = match options.transport {
-            Some(Transport::Other) => return Err(NgError::Transport),
-            Some(Transport::Avp) => Some("RTP/AVP"),
-            Some(Transport::Avpf) => Some("RTP/AVPF"),
-            None => None,
-        };
-        let (mut lines, mut shown) = (Vec::new(), Vec::new());
+        let sealed = means.srtp && !self.recorded();
+        let (mut lines, mut shown, mut unbridged) = (Vec::new(), Vec::new(), false);
         for (index, media) in sdp.media.iter().enumerate() {
+            let mut side = Side::of(media, options, means);
+            side.on &= sealed || !side.carriage.sealed();
+            let protocol = bridged(media, options);
+            unbridged |= side.on && protocol.is_none();
+            side.on &= protocol.is_some();
             if index >= self.lines.len() {
                 self.lines.push(Line::new(media));
             }
+            let known = self.lines.get(index).is_some_and(|line| line.stream.is_some());
+            let new = side.on && !known && self.streams < MAX_STREAMS;
+            let places = new.then(|| self.places(by, media, (options, means))).transpose()?;
             let Some(line) = self.lines.get_mut(index) else { continue };
             line.describe(media);
-            let mut side = Side::of(media, options);
-            if side.on && line.stream.is_none() && self.streams < MAX_STREAMS {
-                line.stream = Some(self.streams);
+            if let Some(places) = places {
+                (line.stream, line.places) = (Some(self.streams), places);
                 self.streams += 1;
             }
             side.on &= line.stream.is_some();
+            if !side.is_reached_from(line.place(by)) {
+                return Err(NgError::Family);
+            }
+            let rtcp = side.carriage != Carriage::Fax;
             let mux = MuxOffer {
-                offered: media.mux,
-                shown: options.mux_offer || (media.mux && !options.mux_demux),
+                offered: rtcp && media.mux,
+                shown: rtcp && (options.mux_offer || (media.mux && !options.mux_demux)),
                 accept: options.mux_accept,
                 reject: options.mux_reject,
             };
             shown.push(Shown {
                 stream: line.stream.filter(|_| side.on),
-                protocol: transport.filter(|_| side.on).unwrap_or(&media.protocol).to_owned(),
+                protocol: protocol.filter(|_| side.on).unwrap_or(&media.protocol).to_owned(),
                 mux: if mux.shown { Mux::Offered } else { Mux::No },
             });
             lines.push((side, mux));
         }
         // A re-offer may switch every stream off (port 0), a first offer must have one to carry.
         let any = lines.iter().any(|(side, _)| side.on);
-        let all_off = self.settled && sdp.media.iter().any(Media::is_plain_audio);
+        let all_off =
+            self.settled && sdp.media.iter().any(|media| media.port == 0 && media.carriage().is_some());
         if !any && !all_off {
-            return Err(NgError::Unsupported);
+            let encrypted = means.srtp && sdp.media.iter().any(Media::relayable);
+            return Err(match (unbridged, encrypted) {
+                (true, _) => NgError::Transport,
+                (false, true) => NgError::Encrypted,
+                (false, false) => NgError::Unsupported,
+            });
         }
         self.offer = Offer { by, lines, pending: true };
         self.blocks_dtmf(by, options);
@@ -266,14 +284,27 @@ impl Call {
         if !self.settled {
             self.apply_offer();
         }
-        Ok(self.draft(by.other(), sdp, shown))
+        self.draft(by.other(), sdp, shown, options)
+    }
+
+    /// Where the ports of a new stream lie, towards caller and callee.
+    fn places(
+        &self,
+        by: Leg,
+        media: &Media,
+        (options, means): (&Options, &Means<'_>),
+    ) -> Result<[Place; 2], NgError> {
+        let swap = |[a, b]: [Place; 2]| if by == Leg::Caller { [a, b] } else { [b, a] };
+        let before = self.lines.iter().find(|line| line.stream.is_some()).map(|line| swap(line.places));
+        let own = media.receives_at(options.address).map(|(rtp, _)| rtp.ip()).or(media.address);
+        means.places(options, own, before).map(swap)
     }
 
     /// An answer, of the leg that `to` names.
     pub fn answer(
         &mut self,
         (from, to): (&str, &str),
-        (mut sdp, options): (Sdp, &Options),
+        (mut sdp, options, means): (Sdp, &Options, &Means<'_>),
         now: OffsetDateTime,
     ) -> Result<Draft, NgError> {
         let by = self.dialogue.answers(from, to, self.offer.pending)?;
@@ -293,8 +324,12 @@ impl Call {
             let answerer_muxes = mux.shown && media.mux;
             let offerer_muxes =
                 mux.offered && !mux.reject && (answerer_muxes || mux.accept || options.mux_accept);
-            let mut side = Side::of(media, options);
-            side.on &= line.side(by.other()).on;
+            let mut side = Side::of(media, options, means);
+            let offered = line.side(by.other());
+            side.on &= offered.on && offered.carriage == side.carriage && media.kind == line.kind;
+            if !side.is_reached_from(line.place(by)) {
+                return Err(NgError::Family);
+            }
             side.mux = answerer_muxes;
             let on = side.on;
             *line.side_mut(by) = side;
@@ -316,7 +351,7 @@ impl Call {
             self.offer.pending = false;
             self.dialogue.bind(from, to);
         }
-        Ok(self.draft(by.other(), sdp, shown))
+        self.draft(by.other(), sdp, shown, options)
     }
 
     /// Lets the last offer count. Lines that it left out are off.
@@ -331,8 +366,22 @@ impl Call {
         }
     }
 
-    fn draft(&mut self, towards: Leg, sdp: Sdp, shown: Vec<Shown>) -> Draft {
-        let draft = Draft::new(towards, sdp, shown);
+    fn draft(
+        &mut self,
+        towards: Leg,
+        sdp: Sdp,
+        shown: Vec<Shown>,
+        options: &Options,
+    ) -> Result<Draft, NgError> {
+        let instead = options.shown_as;
+        let lines = self.lines.iter().filter(|line| line.stream.is_some());
+        let fits = |address| lines.map(|line| line.place(towards)).all(|place| place.family.fits(address));
+        if instead.is_some_and(|address| !fits(address)) {
+            return Err(NgError::Family);
+        }
+        let [caller, callee] = &mut self.shown_as;
+        *(if towards == Leg::Caller { caller } else { callee }) = instead;
+        let draft = Draft::new(towards, sdp, shown, instead);
         let digest = draft.digest();
         let [caller, callee] = &mut self.shown;
         let edition = if towards == Leg::Caller { caller } else { callee };
@@ -340,7 +389,12 @@ impl Call {
             edition.version += 1;
             edition.digest = digest;
         }
-        draft
+        Ok(draft)
+    }
+
+    /// The addresses that caller and callee were shown instead of the relay's.
+    pub const fn shown_as(&self) -> [Option<IpAddr>; 2] {
+        self.shown_as
     }
 
     /// The `o=` of what a leg is shown now.
@@ -400,6 +454,18 @@ impl Call {
         let longest = if self.held() { times.silent } else { times.silence };
         let silence = Duration::seconds(seconds.into()).min(now - self.signalled_at);
         self.answered_at.is_some() && silence >= longest
+    }
+}
+
+/// The protocol to show of an m-line: what the proxy asks for, when only feedback is to come or go; none when what it
+/// asks for is not known, or takes or gives encryption.
+fn bridged<'a>(media: &'a Media, options: &Options) -> Option<&'a str> {
+    let (Some(own), Some(transport)) = (Profile::read(&media.protocol), options.transport) else {
+        return Some(&media.protocol);
+    };
+    match transport {
+        Transport::Profile(profile) => (profile.security() == own.security()).then(|| profile.name()),
+        Transport::Other => None,
     }
 }
 

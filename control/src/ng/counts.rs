@@ -44,7 +44,7 @@ impl Counts {
     }
 
     /// A request that got an error.
-    pub fn error(&self, error: NgError) {
+    pub fn error(&self, error: &NgError) {
         let mut errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
         *errors.entry(error.label()).or_default() += 1;
     }

@@ -3,11 +3,13 @@
 //! The texts that the incumbent has too are its own, letter by letter: proxies compare some of them (on
 //! `Ran out of ports` Kamailio turns to another node). None repeats anything from the request.
 
+use std::sync::Arc;
+
 use relay::program::client::ClientError;
 use relay::program::message::{Limit, Refusal};
 
 /// The `error-reason` of a reply.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum NgError {
     /// The body is neither bencode nor JSON.
     #[error("Invalid NG data format")]
@@ -67,17 +69,26 @@ pub enum NgError {
     #[error("Parallel session limit reached")]
     LoadLimit(Limit),
     /// Nothing in the SDP can be relayed.
-    #[error("Unsupported media (audio over RTP/AVP or RTP/AVPF is relayed)")]
+    #[error("Unsupported media (RTP/AVP, RTP/AVPF and T.38 are relayed)")]
     Unsupported,
-    /// The proxy asks for SRTP or the like.
+    /// SRTP between the parties, in a call that is to be recorded.
+    #[error("Unsupported media (encrypted, and the call is recorded)")]
+    Encrypted,
+    /// The proxy asks for a transport protocol that is not known, or that what was offered cannot be turned into.
     #[error("Unsupported transport protocol (RTP/AVP and RTP/AVPF are relayed)")]
     Transport,
     /// A party asks for its media to be sent to control itself, or into another call.
     #[error("Media address is this host's own")]
     Remote,
-    /// The relay has an IPv4 address and the party an IPv6 address, or the reverse.
+    /// The relay's ports for a leg are IPv4 and what its SDP or `media-address` says is IPv6, or the reverse.
     #[error("Media address is of another family than the relay's")]
     Family,
+    /// The interface that the proxy names is none of these.
+    #[error("Unknown interface (the relay has: {0})")]
+    Interface(Arc<str>),
+    /// The interface has no address of the family that the proxy asks for.
+    #[error("Interface has no address of this address-family")]
+    NoFamily,
     /// No route decision for this Call-ID, and the settings ask for one.
     #[error("Call was not routed")]
     NotRouted,
@@ -106,7 +117,7 @@ pub enum NgError {
 
 impl NgError {
     /// The metric label.
-    pub const fn label(self) -> &'static str {
+    pub const fn label(&self) -> &'static str {
         match self {
             Self::Format | Self::NoPayload | Self::Bencode | Self::Json => "malformed",
             Self::NoCommand | Self::UnknownCommand => "command",
@@ -117,8 +128,9 @@ impl NgError {
             Self::OutOfPorts => "out_of_ports",
             Self::LoadLimit(Limit::Draining) => "draining",
             Self::LoadLimit(_) => "load_limit",
-            Self::Unsupported | Self::Transport | Self::Selection => "unsupported",
+            Self::Unsupported | Self::Encrypted | Self::Transport | Self::Selection => "unsupported",
             Self::Remote | Self::Family => "address",
+            Self::Interface(_) | Self::NoFamily => "interface",
             Self::NotRouted => "not_routed",
             Self::Refused => "route_refused",
             Self::NotRecorded => "not_recorded",

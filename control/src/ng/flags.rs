@@ -6,9 +6,11 @@
 
 use std::net::IpAddr;
 
-use relay::program::message::Learning;
+use relay::program::message::{Family, Learning};
 
+use super::sides::Sides;
 use super::value::Value;
+use crate::sdp::Profile;
 
 /// What a request asks for beside its command. What control always does (own origin, no ICE, no keys in SDP) and
 /// what only the incumbent has is understood and changes nothing.
@@ -20,6 +22,19 @@ pub struct Options {
     pub address: Option<IpAddr>,
     /// From where the party's packets may come, when the proxy says something about it.
     pub learning: Option<Learning>,
+    /// No packets from elsewhere than the signalled address, unless the request says that the party is behind NAT, and
+    /// no handover (`strict-source`).
+    pub strict_source: bool,
+    /// A new source with the same SSRC may take over from one that fell silent (`media-handover`).
+    pub handover: bool,
+    /// The party sends from elsewhere than it receives at (`asymmetric`).
+    pub asymmetric: bool,
+    /// Interfaces of the relay.
+    pub sides: Sides,
+    /// The family of the address that the SDP is to show (`address-family`).
+    pub family: Option<Family>,
+    /// The address that the SDP is to show instead of the relay's own (`media-address`).
+    pub shown_as: Option<IpAddr>,
     /// What the m-lines shall say (`transport-protocol`).
     pub transport: Option<Transport>,
     /// rtcp-mux: offer it though the offerer did not.
@@ -66,11 +81,9 @@ pub enum Record {
 /// What `transport-protocol` may ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {
-    /// `RTP/AVP`.
-    Avp,
-    /// `RTP/AVPF`.
-    Avpf,
-    /// SRTP and others, which this relay does not speak.
+    /// This.
+    Profile(Profile),
+    /// Something that is not known here.
     Other,
 }
 
@@ -80,11 +93,11 @@ pub fn plain(name: &str) -> String {
 }
 
 /// Keys that are read elsewhere, or that the incumbent has and that change nothing here. Others are unknown.
-const KNOWN: &str = "address-family allow-asymmetric-codecs codec digits direction drop-traffic dtls \
-    dtls-fingerprint dtls-reverse from-interface generate-mid ice ice-lite interface \
-    media-address metadata osrtp pause ptime ptime-reverse recording-dir recording-file \
-    recording-pattern repacketize replace rtcp-mux sdes sdp-attr set-label sip-message-type \
-    t.38 t38 template to-interface to-label tos xmlrpc-callback";
+/// `tos` is among them: packets are marked by interface (`relay.interfaces`, `relay.dscp`).
+const KNOWN: &str = "allow-asymmetric-codecs codec digits drop-traffic dtls dtls-fingerprint dtls-reverse \
+    generate-mid ice ice-lite metadata osrtp pause ptime ptime-reverse recording-dir \
+    recording-file recording-pattern repacketize replace rtcp-mux sdes sdp-attr set-label sip-message-type \
+    t.38 t38 template to-label tos xmlrpc-callback";
 
 impl Options {
     /// Takes one entry of a request's dictionary, its key [`plain`]; false when the key is not known.
@@ -101,6 +114,15 @@ impl Options {
             }
             "transport-protocol" => self.transport = transport(&first()),
             "endpoint-learning" => self.learn(&first()),
+            "address-family" => match first().as_str() {
+                "ip4" | "inet" => self.family = Some(Family::Ip4),
+                "ip6" | "inet6" => self.family = Some(Family::Ip6),
+                _ => {}
+            },
+            "media-address" => {
+                let address = first().parse().ok().map(|address: IpAddr| address.to_canonical());
+                self.shown_as = address.filter(|a| !a.is_unspecified() && !a.is_multicast());
+            }
             "record-call" => match first().as_str() {
                 "yes" | "on" | "true" | "1" => self.record = Some(Record::Yes),
                 "no" | "off" | "false" | "0" => self.record = Some(Record::No),
@@ -118,7 +140,7 @@ impl Options {
             "sip-code" | "sip-response-code" => {
                 self.provisional |= value.int().is_some_and(|code| (100..200).contains(&code));
             }
-            _ => return KNOWN.split(' ').any(|known| known == key),
+            _ => return self.sides.take(key, value) || KNOWN.split(' ').any(|known| known == key),
         }
         true
     }
@@ -129,9 +151,15 @@ impl Options {
         match flag.as_str() {
             // A proxy that takes the address from below SIP knows a NAT there; so does one that asks for packets
             // through it. Who sends from another port than it receives at cannot be held to the signalled one.
-            "sip-source-address" | "pierce-nat" | "asymmetric" => {
+            "sip-source-address" | "pierce-nat" => {
                 self.learning.get_or_insert(Learning::Nat);
             }
+            "asymmetric" => {
+                self.asymmetric = true;
+                self.learning.get_or_insert(Learning::Nat);
+            }
+            "strict-source" => self.strict_source = true,
+            "media-handover" => self.handover = true,
             "provisional" => self.provisional = true,
             "fatal" => self.fatal = true,
             "fast" => self.fast = true,
@@ -140,6 +168,7 @@ impl Options {
             "block-dtmf" => self.block_dtmf = true,
             "directional" => self.directional = true,
             "all" => self.all = true,
+            _ if self.sides.flag(&flag) => {}
             _ => {
                 if let Some(wish) = flag.strip_prefix("rtcp-mux-") {
                     self.mux(wish);
@@ -177,11 +206,9 @@ impl Options {
 
 fn transport(name: &str) -> Option<Transport> {
     match name {
-        "rtp/avp" => Some(Transport::Avp),
-        "rtp/avpf" => Some(Transport::Avpf),
         // `accept` takes an offer's protocol as it is: what happens without the key too.
         "accept" | "" => None,
-        _ => Some(Transport::Other),
+        _ => Some(Profile::read(&name.to_ascii_uppercase()).map_or(Transport::Other, Transport::Profile)),
     }
 }
 
@@ -241,11 +268,32 @@ mod tests {
             assert_eq!(options.learning, Some(Learning::Strict), "{flag}");
         }
         let mut options = Options::default();
-        assert!(options.take("transport-protocol", &Value::from("RTP/SAVP")));
+        assert!(options.take("transport-protocol", &Value::from("RTP/XYZ")));
         assert_eq!(options.transport, Some(Transport::Other));
+        assert!(options.take("transport-protocol", &Value::from("UDP/TLS/RTP/SAVPF")));
+        assert_eq!(options.transport, Some(Transport::Profile(Profile::TlsSavpf)));
         options.flag("RTP/AVP");
-        assert_eq!(options.transport, Some(Transport::Avp));
+        assert_eq!(options.transport, Some(Transport::Profile(Profile::Avp)));
         assert!(!options.take("colour", &Value::from("red")));
+    }
+
+    #[test]
+    fn addresses_and_sources_are_read_in_every_spelling() {
+        let mut options = Options::default();
+        for (key, value) in [("address-family", "IP6"), ("media-address", "::ffff:192.0.2.9"), ("tos", "184")]
+        {
+            assert!(options.take(key, &Value::from(value)), "{key}");
+        }
+        assert_eq!((options.family, options.shown_as), (Some(Family::Ip6), "192.0.2.9".parse().ok()));
+        for flag in ["strict source", "Media_Handover", "asymmetric"] {
+            options.flag(flag);
+        }
+        assert!(options.strict_source && options.handover && options.asymmetric);
+        assert_eq!(options.learning, Some(Learning::Nat), "what strict-source says does not outweigh it");
+        for nowhere in ["0.0.0.0", "::", "224.0.0.1", "host.example.org", ""] {
+            assert!(options.take("media-address", &Value::from(nowhere)));
+            assert_eq!(options.shown_as, None, "{nowhere}");
+        }
     }
 
     #[test]

@@ -161,17 +161,17 @@ pub fn ok() -> Value {
 
 /// What a request that was refused is answered: `result: error` with its reason, or `result: load limit` where that is
 /// why and the request `supports` it.
-pub fn refusal(reason: NgError, supports_load_limit: bool) -> Value {
+pub fn refusal(reason: &NgError, supports_load_limit: bool) -> Value {
     match reason {
         NgError::LoadLimit(limit) if supports_load_limit => {
-            Value::dict([("result", "load limit".into()), ("message", error::load_limit(limit).into())])
+            Value::dict([("result", "load limit".into()), ("message", error::load_limit(*limit).into())])
         }
         _ => error(reason),
     }
 }
 
 /// `result: error` with its reason.
-pub fn error(reason: NgError) -> Value {
+pub fn error(reason: &NgError) -> Value {
     Value::dict([("result", "error".into()), ("error-reason", reason.to_string().into())])
 }
 
@@ -258,7 +258,8 @@ impl Address {
 
 /// `[IP4, 192.0.2.1]`, or the address alone.
 fn received_from(value: &value::Value) -> Option<IpAddr> {
-    value.items().iter().rev().find_map(|item| item.text()?.trim().parse().ok())
+    let address = |item: &value::Value| item.text()?.trim().parse().ok();
+    value.items().iter().rev().find_map(address).map(|address: IpAddr| address.to_canonical())
 }
 
 #[cfg(test)]
@@ -317,7 +318,7 @@ mod tests {
             assert_eq!(read(body), (encoding, Err(error)));
         }
         assert_eq!(
-            write(b"1_2", Encoding::Bencode, &error(NgError::NoCommand)),
+            write(b"1_2", Encoding::Bencode, &error(&NgError::NoCommand)),
             b"1_2 d6:result5:error12:error-reason36:Dictionary contains no key \"command\"e"
         );
         assert_eq!(write(b"1_2", Encoding::Json, &ok()), br#"1_2 {"result":"ok"}"#);

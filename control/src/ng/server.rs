@@ -121,12 +121,12 @@ impl Server {
             }
             Err(e) => {
                 tracing::info!("NG request refused: {e}");
-                Err(*e)
+                Err(e.clone())
             }
         };
         let reply = done.unwrap_or_else(|e| {
-            self.calls.ng.error(e);
-            message::refusal(e, request.is_ok_and(|request| request.options.load_limit))
+            self.calls.ng.error(&e);
+            message::refusal(&e, request.is_ok_and(|request| request.options.load_limit))
         });
         message::write(cookie, encoding, &reply)
     }

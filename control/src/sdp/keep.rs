@@ -5,7 +5,7 @@
 
 use recorder::label::Codec;
 
-use super::Direction;
+use super::{Carriage, Direction, Media, extension, fax, sealed};
 
 /// Longest line that passes.
 const MAX_LINE: usize = 512;
@@ -23,12 +23,38 @@ pub(super) fn session_attribute(attribute: &str) -> Option<String> {
     Direction::read(attribute).map(|_| format!("a={attribute}"))
 }
 
+/// What may pass of an attribute of an m-line.
+pub(super) fn media_attribute(attribute: &str, media: &Media) -> Option<String> {
+    let (name, value) = split(attribute);
+    let kept = match (name, media.carriage()?) {
+        _ if value.is_none() && Direction::read(name).is_some() => name.to_owned(),
+        (_, Carriage::Fax) => fax::attribute(name, value)?,
+        ("crypto", Carriage::Sdes) => sealed::crypto(value?)?,
+        ("fingerprint" | "setup", Carriage::Dtls) => dtls_attribute(attribute)?,
+        _ => rtp_attribute(name, value, &media.payload_types)?,
+    };
+    let printable = kept.bytes().all(|b| (b' '..=b'~').contains(&b));
+    (printable && kept.len() <= MAX_LINE).then(|| format!("a={kept}"))
+}
+
+/// What may pass of an attribute that DTLS needs, in an m-line or, for all of them, in the session (RFC 8122 section 5).
+pub(super) fn dtls_attribute(attribute: &str) -> Option<String> {
+    match split(attribute) {
+        ("fingerprint", Some(value)) => sealed::fingerprint(value),
+        ("setup", Some(value)) => sealed::setup(value),
+        _ => None,
+    }
+}
+
+fn split(attribute: &str) -> (&str, Option<&str>) {
+    attribute.split_once(':').map_or((attribute, None), |(name, value)| (name, Some(value.trim())))
+}
+
 /// What may pass of an attribute of an m-line with these payload types.
-pub(super) fn media_attribute(attribute: &str, payload_types: &[u8]) -> Option<String> {
-    let (name, value) = attribute.split_once(':').map_or((attribute, None), |(n, v)| (n, Some(v.trim())));
+fn rtp_attribute(name: &str, value: Option<&str>, payload_types: &[u8]) -> Option<String> {
     let listed = |text: &str| text.parse().is_ok_and(|pt: u8| payload_types.contains(&pt));
-    let kept = match (name, value) {
-        (_, None) if Direction::read(name).is_some() || name == "rtcp-rsize" => name.to_owned(),
+    Some(match (name, value) {
+        ("rtcp-rsize", None) => name.to_owned(),
         ("rtpmap", Some(value)) => {
             let codec = rtpmap(value).filter(|c| payload_types.contains(&c.payload_type))?;
             // Written as it was: `/1` may stand or not.
@@ -58,12 +84,11 @@ pub(super) fn media_attribute(attribute: &str, payload_types: &[u8]) -> Option<S
             }
             format!("rtcp-fb:{payload_type} {wish}")
         }
+        ("extmap", Some(value)) => extension::extmap(value)?.2,
         // Preconditions (RFC 3312), content (RFC 4796): words from closed lists.
         ("curr" | "des" | "conf" | "content", Some(value)) if words(value) => format!("{name}:{value}"),
         _ => return None,
-    };
-    let printable = kept.bytes().all(|b| (b' '..=b'~').contains(&b));
-    (printable && kept.len() <= MAX_LINE).then(|| format!("a={kept}"))
+    })
 }
 
 /// Reads the value of `a=rtpmap`: `8 PCMA/8000`.
@@ -104,6 +129,27 @@ fn holds_number(text: &str) -> bool {
 mod tests {
     use super::*;
 
+    fn passes(line: &str, kind: &str, protocol: &str) -> Option<String> {
+        let payload_types = if protocol == "udptl" { Vec::new() } else { vec![8, 101, 111] };
+        media_attribute(line, &Media { payload_types, ..Media::refusing(kind, protocol, "t38") })
+    }
+
+    #[test]
+    fn each_kind_of_line_has_its_own() {
+        let fingerprint = format!("fingerprint:sha-256 {}", ["4A"; 32].join(":"));
+        let crypto = "crypto:1 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz";
+        let lines = ["sendonly", "rtpmap:8 PCMA/8000", crypto, &fingerprint, "T38FaxVersion:0"];
+        for (kind, protocol, pass) in [
+            ("video", "RTP/AVPF", [true, true, false, false, false]),
+            ("audio", "RTP/SAVP", [true, true, true, false, false]),
+            ("audio", "UDP/TLS/RTP/SAVPF", [true, true, false, true, false]),
+            ("image", "udptl", [true, false, false, false, true]),
+            ("application", "UDP/BFCP", [false; 5]),
+        ] {
+            assert_eq!(lines.map(|line| passes(line, kind, protocol).is_some()), pass, "{kind} {protocol}");
+        }
+    }
+
     #[test]
     fn what_codecs_need_passes() {
         for line in [
@@ -118,10 +164,12 @@ mod tests {
             "sendonly",
             "silenceSupp:off - - - -",
             "rtcp-fb:* ccm tmmbr",
+            "rtcp-fb:111 nack pli",
+            "extmap:1 urn:3gpp:video-orientation",
             "curr:qos local none",
             "des:qos mandatory local sendrecv",
         ] {
-            assert_eq!(media_attribute(line, &[8, 101, 111]), Some(format!("a={line}")));
+            assert_eq!(passes(line, "audio", "RTP/AVP"), Some(format!("a={line}")));
         }
         assert_eq!(bandwidth("AS:64"), Some("b=AS:64".into()));
     }
@@ -141,11 +189,13 @@ mod tests {
             "ptime:447700900001",
             "silenceSupp:447700900001",
             "rtcp-fb:* 447700900001",
+            "extmap:447700900001 urn:3gpp:video-orientation",
+            "T38FaxVersion:0",
             "curr:447700900001",
             "label:447700900001",
             "fmtp:101 0-15\r\na=x",
         ] {
-            assert_eq!(media_attribute(line, &[8, 101]), None, "{line}");
+            assert_eq!(passes(line, "audio", "RTP/AVP"), None, "{line}");
         }
         assert_eq!(bandwidth("AS:447700900001"), None);
         assert_eq!(bandwidth("X-YZ:128"), None);

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use recorder::label::Codec;
 
-use super::{Direction, Media, Sdp, SdpError, keep};
+use super::{Carriage, Direction, Media, Sdp, SdpError, extension, keep};
 
 /// Most m-lines in one description.
 pub(super) const MAX_MEDIA: usize = 32;
@@ -25,7 +25,7 @@ impl Sdp {
     /// Reads a session description.
     pub fn parse(text: &str) -> Result<Self, SdpError> {
         let mut sdp = Self { kept: Vec::new(), media: Vec::new() };
-        let (mut address, mut direction) = (None, Direction::SendRecv);
+        let mut session = Session::default();
         let mut own = Own::default();
         let (mut first, mut attributes) = (true, 0);
         let lines = text.lines().map(|l| l.trim_end_matches('\r')).enumerate().filter(|(_, l)| !l.is_empty());
@@ -47,26 +47,30 @@ impl Sdp {
             }
             match (kind, sdp.media.last_mut()) {
                 ("m=", _) => {
-                    sdp.settle(&own, address, direction);
+                    sdp.settle(&own, &session);
                     own = Own::default();
                     if sdp.media.len() == MAX_MEDIA {
                         return Err(SdpError::TooMany);
                     }
                     sdp.media.push(m_line(value).ok_or(malformed)?);
                 }
-                ("c=", None) => address = Some(connection(value).ok_or(malformed)?),
+                ("c=", None) => session.address = Some(connection(value).ok_or(malformed)?),
                 ("c=", Some(media)) => media.address = Some(connection(value).ok_or(malformed)?),
                 ("b=", None) => sdp.kept.extend(keep::bandwidth(value)),
-                ("b=", Some(media)) => media.kept.extend(keep::bandwidth(value)),
+                ("b=", Some(media)) => {
+                    media.bandwidth = bits(value).or(media.bandwidth);
+                    media.kept.extend(keep::bandwidth(value));
+                }
                 ("a=", None) => {
-                    direction = Direction::read(value).unwrap_or(direction);
+                    session.direction = Direction::read(value).unwrap_or(session.direction);
+                    session.dtls.extend(keep::dtls_attribute(value));
                     sdp.kept.extend(keep::session_attribute(value));
                 }
                 ("a=", Some(media)) => own.attribute(media, value).ok_or(malformed)?,
                 _ => {}
             }
         }
-        sdp.settle(&own, address, direction);
+        sdp.settle(&own, &session);
         if sdp.media.is_empty() {
             return Err(SdpError::NoMedia);
         }
@@ -75,14 +79,31 @@ impl Sdp {
     }
 
     /// Fills in, once an m-line's attributes are all read, what it takes from the session and from RFC 3551.
-    fn settle(&mut self, own: &Own, address: Option<IpAddr>, direction: Direction) {
+    fn settle(&mut self, own: &Own, session: &Session) {
         let Some(media) = self.media.last_mut() else { return };
-        media.address = media.address.or(address);
-        media.direction = own.direction.unwrap_or(direction);
+        media.address = media.address.or(session.address);
+        media.direction = own.direction.unwrap_or(session.direction);
+        if media.carriage() == Some(Carriage::Dtls) {
+            for line in session.dtls.iter().map(|line| format!("a={line}")) {
+                let name = line.split_once(':').map_or("", |(name, _)| name);
+                if !media.kept.iter().any(|own| own.starts_with(name)) {
+                    media.kept.push(line);
+                }
+            }
+        }
         let named = |pt: u8| own.codecs.iter().find(|c| c.payload_type == pt).cloned();
         media.codecs =
             media.payload_types.iter().filter_map(|pt| named(*pt).or_else(|| fixed(*pt))).collect();
     }
+}
+
+/// What stands above the m-lines and holds for all that do not say it themselves.
+#[derive(Default)]
+struct Session {
+    address: Option<IpAddr>,
+    direction: Direction,
+    /// Fingerprint and set-up of DTLS.
+    dtls: Vec<String>,
 }
 
 /// What is gathered from the attributes of the m-line that is being read.
@@ -100,12 +121,21 @@ impl Own {
             "rtcp" => {
                 let mut words = value.split_whitespace();
                 let port = words.next()?.parse().ok()?;
-                media.rtcp = Some((port, words.nth(2).and_then(|a| a.parse().ok())));
+                let address = words.nth(2).and_then(|a| a.parse().ok());
+                media.rtcp = Some((port, address.map(|a: IpAddr| a.to_canonical())));
             }
             "rtcp-mux" => media.mux = true,
+            "ptime" => media.ptime = value.trim().parse().ok().or(media.ptime),
+            "maxptime" => media.maxptime = value.trim().parse().ok().or(media.maxptime),
+            "extmap" => {
+                let listed = |id: u8| media.extensions.iter().any(|(other, _)| *other == id);
+                if let Some((id, extension, _)) = extension::extmap(value).filter(|(id, ..)| !listed(*id)) {
+                    media.extensions.push((id, extension));
+                }
+            }
             _ => self.direction = Direction::read(attribute).or(self.direction),
         }
-        media.kept.extend(keep::media_attribute(attribute, &media.payload_types));
+        media.kept.extend(keep::media_attribute(attribute, media));
         Some(())
     }
 }
@@ -124,7 +154,7 @@ fn m_line(value: &str) -> Option<Media> {
     let payload_type = |f: &&str| f.parse().ok().filter(|pt: &u8| *pt < 128);
     let payload_types = formats.iter().map(payload_type).collect::<Option<Vec<u8>>>().filter(|_| rtp);
     let payload_types = payload_types.unwrap_or_default();
-    let known = FORMATS.iter().find(|f| formats.first() == Some(f));
+    let known = FORMATS.iter().find(|f| formats.first().is_some_and(|first| first.eq_ignore_ascii_case(f)));
     let format = payload_types.first().map_or_else(|| known.map_or("*", |f| f).to_owned(), u8::to_string);
     let one_port = count == "1";
     let port = port.parse().ok()?;
@@ -135,7 +165,16 @@ fn m_line(value: &str) -> Option<Media> {
     Some(Media { port, one_port, payload_types, ..Media::refusing(kind, protocol, &format) })
 }
 
-/// `IN IP4 192.0.2.1/127`
+/// What `b=` says of the media, in bits per second (RFC 8866 section 5.8, RFC 3890).
+fn bits(value: &str) -> Option<u64> {
+    match value.split_once(':')? {
+        ("AS", amount) => Some(amount.parse::<u64>().ok()?.saturating_mul(1000)),
+        ("TIAS", amount) => amount.parse().ok(),
+        _ => None,
+    }
+}
+
+/// `IN IP4 192.0.2.1/127`. An IPv4 address in the clothes of IPv6 counts as what it is.
 fn connection(value: &str) -> Option<IpAddr> {
     let mut words = value.split_whitespace();
     if words.next() != Some("IN") {
@@ -143,10 +182,10 @@ fn connection(value: &str) -> Option<IpAddr> {
     }
     let (family, address) = (words.next()?, words.next()?);
     let address: IpAddr = address.split('/').next()?.parse().ok()?;
-    (family == if address.is_ipv4() { "IP4" } else { "IP6" }).then_some(address)
+    (family == if address.is_ipv4() { "IP4" } else { "IP6" }).then_some(address.to_canonical())
 }
 
-/// RFC 3551's static audio payload types, as far as telephony uses them.
+/// RFC 3551's static payload types, as far as telephony uses them.
 fn fixed(payload_type: u8) -> Option<Codec> {
     let (name, clock_rate) = match payload_type {
         0 => ("PCMU", 8000),
@@ -157,6 +196,9 @@ fn fixed(payload_type: u8) -> Option<Codec> {
         13 => ("CN", 8000),
         15 => ("G728", 8000),
         18 => ("G729", 8000),
+        26 => ("JPEG", 90_000),
+        31 => ("H261", 90_000),
+        34 => ("H263", 90_000),
         _ => return None,
     };
     Some(Codec { payload_type, name: name.to_owned(), clock_rate, channels: 1 })
@@ -177,7 +219,10 @@ mod tests {
     fn reads_what_is_acted_on() {
         let sdp = Sdp::parse(PHONE).unwrap();
         let [audio, video, image] = &sdp.media[..] else { panic!("three m-lines") };
-        assert!(audio.relayable() && !video.relayable() && !image.relayable());
+        assert_eq!(
+            [audio, video, image].map(|m| m.carriage().filter(|_| m.relayable())),
+            [Carriage::Speech, Carriage::Rtp, Carriage::Fax].map(Some)
+        );
         let (rtp, rtcp) = audio.receives_at(None).unwrap();
         assert_eq!((rtp.to_string(), rtcp.to_string()), ("10.0.0.7:4000".into(), "10.0.0.8:4005".into()));
         let (rtp, rtcp) = audio.receives_at(Some("192.0.2.1".parse().unwrap())).unwrap();
@@ -239,16 +284,49 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_plain_audio_is_not_relayed() {
+    fn what_is_not_known_is_not_relayed() {
         for other in [
-            "audio 4000 RTP/SAVP 8",
             "audio 4000/2 RTP/AVP 8",
             "audio 4000 RTP/AVP 8 300",
-            "text 1 RTP/AVP 8",
+            "audio 4000 rtp/avp 8",
+            "audio 4000 UDP/TLS/UDPTL 8",
+            "application 4000 RTP/AVP 8",
+            "image 4000 RTP/AVP 8",
+            "image 4000 TCP t38",
+            "image 4000 udptl other",
+            "audio 4000 udptl t38",
         ] {
             let sdp = Sdp::parse(&PHONE.replace("audio 4000 RTP/AVP 8 0 111 101", other)).unwrap();
             assert!(!sdp.media[0].relayable(), "{other}");
         }
+    }
+
+    #[test]
+    fn what_is_encrypted_needs_what_opens_it() {
+        let carriage = |line: &str| {
+            let text = PHONE.replace("audio 4000 RTP/AVP 8 0 111 101", line);
+            let media = Sdp::parse(&text).unwrap().media.remove(0);
+            media.carriage().filter(|_| media.relayable())
+        };
+        let key = "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz";
+        let print = format!("a=fingerprint:sha-1 {}", ["0A"; 20].join(":"));
+        assert_eq!(carriage(&format!("audio 4000 RTP/SAVP 8\r\n{key}")), Some(Carriage::Sdes));
+        assert_eq!(carriage(&format!("video 4000 RTP/SAVPF 96\r\n{key}")), Some(Carriage::Sdes));
+        assert_eq!(carriage(&format!("audio 4000 UDP/TLS/RTP/SAVP 8\r\n{print}")), Some(Carriage::Dtls));
+        assert_eq!(carriage("audio 4000 RTP/SAVP 8"), None);
+        assert_eq!(carriage(&format!("audio 4000 RTP/SAVP 8\r\n{print}")), None);
+        assert_eq!(carriage("audio 4000 UDP/TLS/RTP/SAVP 8"), None);
+        assert_eq!(carriage(&format!("audio 4000 UDP/TLS/RTP/SAVP 8\r\n{key}")), None);
+        // The session's fingerprint is that of lines without one (RFC 8122 section 5).
+        let text = PHONE.replace("a=tool:x", &print).replace("RTP/AVP 8 0", "UDP/TLS/RTP/SAVP 8 0");
+        assert!(Sdp::parse(&text).unwrap().media[0].relayable());
+    }
+
+    #[test]
+    fn an_ipv4_address_is_one_in_any_clothes() {
+        let text = PHONE.replace("c=IN IP4 10.0.0.7", "c=IN IP6 ::ffff:10.0.0.7");
+        let media = Sdp::parse(&text).unwrap().media.remove(0);
+        assert_eq!(media.address, Some("10.0.0.7".parse().unwrap()));
     }
 
     proptest! {

@@ -1,13 +1,13 @@
 //! Writing SDP: what one party is shown of the other's media.
 //!
-//! In the order m=, c=, b=, attributes as they came, `a=rtcp`, `a=rtcp-mux`.
+//! In the order m=, c=, b=, attributes as they came, `a=rtcp`, `a=rtcp-mux` (the last two where there is RTCP).
 
 use std::fmt::Write;
 use std::net::IpAddr;
 
 use sha2::{Digest, Sha256};
 
-use super::{Media, Sdp};
+use super::{Carriage, Media, Profile, Sdp};
 
 /// The relay's ports that take the place of a party's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,11 +51,6 @@ pub enum Mux {
     Offered,
     /// It is used: RTCP comes to the RTP port.
     Agreed,
-}
-
-/// Whether RTP over this protocol can be relayed.
-pub fn is_plain(protocol: &str) -> bool {
-    matches!(protocol, "RTP/AVP" | "RTP/AVPF")
 }
 
 impl Sdp {
@@ -102,10 +97,14 @@ impl Section<'_> {
         };
         line(out, &format!("c={}", network(address)));
         media.kept.iter().filter(|l| l.starts_with("b=")).for_each(|l| line(out, l));
-        // Feedback needs AVPF; who is shown AVP must not be shown it.
-        let feedback = self.protocol != media.protocol && self.protocol == "RTP/AVP";
+        // Feedback needs a profile that has it; who is shown another one must not be shown it.
+        let without = Profile::read(self.protocol).is_some_and(|profile| !profile.feedback());
+        let feedback = self.protocol != media.protocol && without;
         let passes = |l: &&String| l.starts_with("a=") && !(feedback && l.starts_with("a=rtcp-"));
         media.kept.iter().filter(passes).for_each(|l| line(out, l));
+        if media.carriage() == Some(Carriage::Fax) {
+            return;
+        }
         let rtcp = if self.mux == Mux::Agreed { local.rtp } else { local.rtcp };
         line(out, &format!("a=rtcp:{rtcp}"));
         if self.mux != Mux::No {
@@ -127,66 +126,4 @@ fn network(address: IpAddr) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const ORIGIN: Origin = Origin { session: 77, version: 3 };
-    const LOCAL: Local =
-        Local { address: IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)), rtp: 30_000, rtcp: 30_001 };
-
-    fn written(text: &str, mux: Mux) -> String {
-        let sdp = Sdp::parse(text).unwrap();
-        let section = |media| {
-            let local = Media::relayable(media).then_some(LOCAL);
-            Section { media, protocol: &media.protocol, local, mux }
-        };
-        let sections: Vec<_> = sdp.media.iter().map(section).collect();
-        sdp.write(ORIGIN, LOCAL.address, &sections)
-    }
-
-    #[test]
-    fn shows_the_media_and_nothing_of_the_party() {
-        let text = "v=0\r\no=+447700900001 4477009 1 IN IP4 10.0.0.7\r\ns=call of +447700900001\r\n\
-            i=447700900001\r\nu=http://x/447700900001\r\ne=447700900001@x\r\np=+44 7700 900001\r\n\
-            c=IN IP4 10.0.0.7\r\nb=AS:80\r\nt=4477009 447700900001\r\nr=447700900001\r\nk=clear:447700900001\r\n\
-            a=tool:447700900001\r\na=sendonly\r\n\
-            m=audio 4000 RTP/AVP 8 101\r\ni=447700900001\r\nc=IN IP4 10.0.0.7\r\nb=AS:64\r\na=rtpmap:8 PCMA/8000\r\n\
-            a=X-who:447700900001\r\na=fmtp:101 0-15\r\na=rtpmap:101 telephone-event/8000\r\na=ptime:20\r\n\
-            a=candidate:1 1 UDP 1 10.0.0.7 4000 typ host\r\na=rtcp:4001 IN IP4 10.0.0.7\r\n\
-            m=image 4002 udptl t38\r\na=T38FaxVersion:0\r\n";
-        assert_eq!(
-            written(text, Mux::No),
-            "v=0\r\no=- 77 3 IN IP4 192.0.2.1\r\ns=-\r\nb=AS:80\r\nt=0 0\r\na=sendonly\r\n\
-             m=audio 30000 RTP/AVP 8 101\r\nc=IN IP4 192.0.2.1\r\nb=AS:64\r\na=rtpmap:8 PCMA/8000\r\n\
-             a=fmtp:101 0-15\r\na=rtpmap:101 telephone-event/8000\r\na=ptime:20\r\na=rtcp:30001\r\n\
-             m=image 0 udptl t38\r\n"
-        );
-    }
-
-    #[test]
-    fn rtcp_mux_follows() {
-        let text = "v=0\r\nc=IN IP4 10.0.0.7\r\nm=audio 4000 RTP/AVP 8\r\na=rtcp-mux\r\n";
-        assert!(written(text, Mux::No).ends_with("a=rtcp:30001\r\n"));
-        assert!(written(text, Mux::Offered).ends_with("a=rtcp:30001\r\na=rtcp-mux\r\n"));
-        assert!(written(text, Mux::Agreed).ends_with("a=rtcp:30000\r\na=rtcp-mux\r\n"));
-    }
-
-    #[test]
-    fn hold_in_the_old_way_is_passed_on() {
-        let text = "v=0\r\nc=IN IP4 0.0.0.0\r\nm=audio 4000 RTP/AVP 8\r\n";
-        assert!(written(text, Mux::No).contains("m=audio 30000 RTP/AVP 8\r\nc=IN IP4 0.0.0.0\r\n"));
-    }
-
-    #[test]
-    fn the_digest_tells_changes_apart() {
-        let digest = |text: &str| {
-            let sdp = Sdp::parse(text).unwrap();
-            let media = &sdp.media[0];
-            sdp.digest(&[Section { media, protocol: &media.protocol, local: Some(LOCAL), mux: Mux::No }])
-        };
-        let text = "v=0\r\no=a 1 1 IN IP4 10.0.0.7\r\nc=IN IP4 10.0.0.7\r\nm=audio 4000 RTP/AVP 8 0\r\n";
-        assert_eq!(digest(text), digest(&text.replace("o=a 1 1", "o=b 2 2").replace("4000", "5000")));
-        assert_ne!(digest(text), digest(&text.replace("8 0", "8")));
-        assert_ne!(digest(text), digest(&format!("{text}a=sendonly\r\n")));
-    }
-}
+mod tests;

@@ -1,14 +1,14 @@
 //! A relay without media: a Unix socket that speaks the programming protocol and remembers what it was asked.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use relay::program::message::{
-    CallCounters, CallKey, Count, Event, Frame, LegCounters, Limit, LiveCall, LocalPorts, MAX_LIST, Quality,
-    Refusal, Reply, Report, Request, Span, Stats, Stream, VERSION, WorkerStats,
+    CallCounters, CallKey, Count, Event, Frame, Interface, LegCounters, Limit, LiveCall, LocalPorts,
+    MAX_LIST, Place, Quality, Refusal, Reply, Report, Request, Span, Stats, Stream, VERSION, WorkerStats,
 };
 use relay::program::wire;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -157,7 +157,7 @@ impl State {
         let json = |label: Option<Vec<u8>>| label.map(|l| serde_json::from_slice(&l).unwrap());
         match request {
             Request::Hello { .. } => {
-                Ok(Reply::Hello { version: VERSION, epoch: self.epoch, interfaces: Vec::new() })
+                Ok(Reply::Hello { version: VERSION, epoch: self.epoch, interfaces: interfaces() })
             }
             Request::Subscribe => {
                 self.events = Some(events.clone());
@@ -174,7 +174,7 @@ impl State {
                 if self.calls.contains_key(&call) {
                     return Err(Refusal::CallExists);
                 }
-                let ports: Vec<_> = streams.iter().map(|_| self.ports()).collect();
+                let ports = streams.iter().map(|stream| self.ports(stream)).collect::<Result<Vec<_>, _>>()?;
                 let label = json(label);
                 let held = Held { blob, label, streams, max_seconds, paused: false, ports: ports.clone() };
                 self.calls.insert(call, held);
@@ -187,8 +187,8 @@ impl State {
                 }
                 let mut held = self.calls.get(&call).cloned().ok_or(Refusal::UnknownCall)?;
                 assert!(streams.len() >= held.streams.len(), "streams may not be taken away");
-                while held.ports.len() < streams.len() {
-                    held.ports.push(self.ports());
+                for stream in &streams[held.ports.len()..] {
+                    held.ports.push(self.ports(stream)?);
                 }
                 held.streams = streams;
                 held.blob = blob.unwrap_or(held.blob);
@@ -239,14 +239,42 @@ impl State {
         LiveCall { call, blob, opened_ns: 0, recorded: held.label.is_some(), ports }
     }
 
-    fn ports(&mut self) -> [LocalPorts; 2] {
-        let mut local = || {
-            let rtp = self.next_port;
-            self.next_port += 2;
-            LocalPorts { address: IpAddr::V4(Ipv4Addr::LOCALHOST), rtp, rtcp: rtp + 1 }
-        };
-        [local(), local()]
+    fn ports(&mut self, stream: &Stream) -> Result<[LocalPorts; 2], Refusal> {
+        let [caller, callee] = stream.legs.map(|leg| self.local(leg.place));
+        Ok([caller?, callee?])
     }
+
+    fn local(&mut self, place: Place) -> Result<LocalPorts, Refusal> {
+        let interfaces = interfaces();
+        let interface = interfaces.get(usize::from(place.interface)).ok_or(Refusal::NoInterface)?;
+        let address = interface.addresses.iter().find(|(bound, _)| place.family.fits(*bound));
+        let (_, address) = *address.ok_or(Refusal::NoInterface)?;
+        let rtp = self.next_port;
+        self.next_port += 2;
+        Ok(LocalPorts { address, rtp, rtcp: rtp + 1 })
+    }
+}
+
+/// The address that the interface `carrier` shows in IPv6.
+pub const CARRIER: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x100);
+
+/// One in IPv4 alone, and one with both families that is seen under other addresses than its own.
+fn interfaces() -> Vec<Interface> {
+    let interface = |name: &str, addresses: &[(IpAddr, IpAddr)]| Interface {
+        name: name.into(),
+        addresses: addresses.to_vec(),
+    };
+    let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    vec![
+        interface("default", &[(local, local)]),
+        interface(
+            "carrier",
+            &[
+                (Ipv6Addr::LOCALHOST.into(), CARRIER.into()),
+                (Ipv4Addr::new(127, 0, 0, 2).into(), Ipv4Addr::new(192, 0, 2, 100).into()),
+            ],
+        ),
+    ]
 }
 
 /// Ten packets of 172 bytes from the caller, who lost two more on the way; five from the callee, who lost one, and

@@ -8,6 +8,7 @@ mod dtmf;
 mod fake_relay;
 mod figures;
 mod load;
+mod media;
 mod protocol;
 mod recording;
 mod restart;

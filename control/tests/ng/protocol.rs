@@ -47,7 +47,7 @@ async fn errors_have_their_exact_texts() {
         (with_sdp("v=0\r\nm=audio 4000 RTP/AVP 8\r\n"), "Incomplete SDP specification"),
         (
             with_sdp(&sdp(4000).replace("RTP/AVP", "RTP/SAVP")),
-            "Unsupported media (audio over RTP/AVP or RTP/AVPF is relayed)",
+            "Unsupported media (RTP/AVP, RTP/AVPF and T.38 are relayed)",
         ),
         (savp, "Unsupported transport protocol (RTP/AVP and RTP/AVPF are relayed)"),
         (answer("e", 1), "Unknown call-id"),

@@ -16,7 +16,7 @@ pub fn ng(datagram: &[u8]) {
     let (encoding, request) = message::read(body);
     let reply = match request {
         Ok(_) => message::ok(),
-        Err(e) => message::error(e),
+        Err(e) => message::error(&e),
     };
     let reply = message::write(cookie, encoding, &reply);
     assert!(reply.starts_with(cookie));

@@ -10,6 +10,8 @@ use super::super::label;
 use super::*;
 use crate::secret::Keys;
 
+mod media;
+
 const NOW: OffsetDateTime = datetime!(2026-11-22 12:00:00 UTC);
 const CALLER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 10));
 const CALLEE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 20));
@@ -22,6 +24,8 @@ fn sdp(address: IpAddr, media: &str) -> Sdp {
     Sdp::parse(&text(address, &media.replace(';', "\r\n"))).unwrap()
 }
 
+const MEANS: Means<'_> = Means { interfaces: &[], srtp: false, packet_rate_multiple: 5 };
+
 const AUDIO: &str = "m=audio 4000 RTP/AVP 8 101;a=rtpmap:101 telephone-event/8000;";
 
 fn names() -> Names {
@@ -30,7 +34,7 @@ fn names() -> Names {
 
 fn opened(media: &str, options: &Options) -> (Call, String) {
     let (call, draft) =
-        Call::open(&names(), "cid", ("a", None), (sdp(CALLER, media), options), None, NOW).unwrap();
+        Call::open(&names(), "cid", ("a", None), (sdp(CALLER, media), options, &MEANS), None, NOW).unwrap();
     let text = shown(&call, &draft);
     (call, text)
 }
@@ -48,12 +52,13 @@ fn shown(call: &Call, draft: &Draft) -> String {
 }
 
 fn answered(call: &mut Call, media: &str, options: &Options) -> String {
-    let draft = call.answer(("a", "b"), (sdp(CALLEE, media), options), NOW).unwrap();
+    let draft = call.answer(("a", "b"), (sdp(CALLEE, media), options, &MEANS), NOW).unwrap();
     shown(call, &draft)
 }
 
 fn reoffered(call: &mut Call, tags: (&str, &str), address: IpAddr, media: &str) -> String {
-    let draft = call.offer((tags.0, Some(tags.1)), (sdp(address, media), &Options::default()), NOW).unwrap();
+    let draft =
+        call.offer((tags.0, Some(tags.1)), (sdp(address, media), &Options::default(), &MEANS), NOW).unwrap();
     shown(call, &draft)
 }
 
@@ -105,7 +110,8 @@ fn hold_keeps_the_ports_and_resume_too() {
         let out = reoffered(&mut call, ("b", "a"), CALLEE, &offer);
         let port = if offer.contains(" 0 ") { 0 } else { 30_000 };
         assert!(out.contains(&format!("m=audio {port} RTP/AVP")), "{out}");
-        let draft = call.answer(("b", "a"), (sdp(CALLER, &answer), &Options::default()), NOW).unwrap();
+        let draft =
+            call.answer(("b", "a"), (sdp(CALLER, &answer), &Options::default(), &MEANS), NOW).unwrap();
         let port = if offer.contains(" 0 ") { 0 } else { 30_002 };
         assert!(shown(&call, &draft).contains(&format!("m=audio {port} RTP/AVP")));
         assert_eq!(call.held(), held, "{offer}");
@@ -139,32 +145,39 @@ fn a_reoffer_counts_from_its_answer_on() {
 fn a_first_offer_that_is_tried_again_counts_at_once() {
     let (mut call, _) = opened(AUDIO, &Options::default());
     let again = sdp(CALLER, &AUDIO.replace("4000", "6000"));
-    call.offer(("a", None), (again, &Options::default()), NOW).unwrap();
+    call.offer(("a", None), (again, &Options::default(), &MEANS), NOW).unwrap();
     assert_eq!(remotes(&call)[0], Some("192.0.2.10:6000 192.0.2.10:6001".into()));
 }
 
 #[test]
 fn what_cannot_be_relayed_is_refused_in_its_place() {
-    let media =
-        format!("m=video 4002 RTP/AVP 96;{AUDIO}m=image 4004 udptl t38;{}", AUDIO.replace("4000", "4006"));
+    let media = format!(
+        "m=video 4002 RTP/SAVP 96;{AUDIO}m=application 4004 UDP/BFCP *;{}",
+        AUDIO.replace("4000", "4006")
+    );
     let (mut call, offer) = opened(&media, &Options::default());
     let lines: Vec<_> = offer.lines().filter(|l| l.starts_with("m=")).collect();
     assert_eq!(
         lines,
         [
-            "m=video 0 RTP/AVP 96",
+            "m=video 0 RTP/SAVP 96",
             "m=audio 30002 RTP/AVP 8 101",
-            "m=image 0 udptl t38",
+            "m=application 0 UDP/BFCP *",
             "m=audio 30006 RTP/AVP 8 101"
         ]
     );
     assert_eq!(call.streams().len(), 2);
     // The answer leaves off its last lines: the offerer gets them refused.
-    let answer = answered(&mut call, &format!("m=video 0 RTP/AVP 96;{AUDIO}"), &Options::default());
+    let answer = answered(&mut call, &format!("m=video 0 RTP/SAVP 96;{AUDIO}"), &Options::default());
     let lines: Vec<_> = answer.lines().filter(|l| l.starts_with("m=")).collect();
     assert_eq!(
         lines,
-        ["m=video 0 RTP/AVP 96", "m=audio 30000 RTP/AVP 8 101", "m=image 0 udptl t38", "m=audio 0 RTP/AVP 8"]
+        [
+            "m=video 0 RTP/SAVP 96",
+            "m=audio 30000 RTP/AVP 8 101",
+            "m=application 0 UDP/BFCP *",
+            "m=audio 0 RTP/AVP 8"
+        ]
     );
     assert!(call.streams()[0].legs[0].remote.is_some() && call.streams()[1].legs[0].remote.is_none());
 }
@@ -172,7 +185,7 @@ fn what_cannot_be_relayed_is_refused_in_its_place() {
 #[test]
 fn an_offer_with_nothing_to_relay_is_refused() {
     let open = |media: &str, options: &Options| {
-        Call::open(&names(), "cid", ("a", None), (sdp(CALLER, media), options), None, NOW).err()
+        Call::open(&names(), "cid", ("a", None), (sdp(CALLER, media), options, &MEANS), None, NOW).err()
     };
     let plain = Options::default();
     assert_eq!(open("m=audio 4000 RTP/SAVP 8;", &plain), Some(NgError::Unsupported));
@@ -181,27 +194,36 @@ fn an_offer_with_nothing_to_relay_is_refused() {
     assert_eq!(open(AUDIO, &options), Some(NgError::Transport));
     let (mut call, _) = opened(AUDIO, &plain);
     answered(&mut call, AUDIO, &plain);
-    let fax = sdp(CALLER, "m=image 4004 udptl t38;");
-    assert_eq!(call.offer(("a", Some("b")), (fax, &plain), NOW).err(), Some(NgError::Unsupported));
+    let slides = sdp(CALLER, "m=application 4004 UDP/BFCP *;");
+    assert_eq!(call.offer(("a", Some("b")), (slides, &plain, &MEANS), NOW).err(), Some(NgError::Unsupported));
 }
 
 #[test]
 fn an_answer_must_fit_its_offer() {
     let (mut call, _) = opened(AUDIO, &Options::default());
     let two = sdp(CALLEE, &format!("{AUDIO}{AUDIO}"));
-    assert_eq!(call.answer(("a", "b"), (two, &Options::default()), NOW).err(), Some(NgError::BadSdp));
+    assert_eq!(call.answer(("a", "b"), (two, &Options::default(), &MEANS), NOW).err(), Some(NgError::BadSdp));
     let one = || sdp(CALLEE, AUDIO);
-    assert_eq!(call.answer(("x", "y"), (one(), &Options::default()), NOW).err(), Some(NgError::Dialogue));
+    assert_eq!(
+        call.answer(("x", "y"), (one(), &Options::default(), &MEANS), NOW).err(),
+        Some(NgError::Dialogue)
+    );
     answered(&mut call, AUDIO, &Options::default());
-    assert_eq!(call.answer(("b", "a"), (one(), &Options::default()), NOW).err(), Some(NgError::Dialogue));
+    assert_eq!(
+        call.answer(("b", "a"), (one(), &Options::default(), &MEANS), NOW).err(),
+        Some(NgError::Dialogue)
+    );
     // The 200 of another destination comes too late.
-    assert_eq!(call.answer(("a", "c"), (one(), &Options::default()), NOW).err(), Some(NgError::Dialogue));
+    assert_eq!(
+        call.answer(("a", "c"), (one(), &Options::default(), &MEANS), NOW).err(),
+        Some(NgError::Dialogue)
+    );
 }
 
 #[test]
 fn protocols_are_bridged_and_the_answer_speaks_the_offers() {
     let avpf = AUDIO.replace("RTP/AVP", "RTP/AVPF") + "a=rtcp-fb:* ccm fir;";
-    let options = Options { transport: Some(Transport::Avp), ..Options::default() };
+    let options = Options { transport: Some(Transport::Profile(Profile::Avp)), ..Options::default() };
     let (mut call, offer) = opened(&avpf, &options);
     assert!(offer.contains("m=audio 30002 RTP/AVP 8 101\r\n") && !offer.contains("rtcp-fb"), "{offer}");
     let answer = answered(&mut call, AUDIO, &Options::default());
@@ -265,7 +287,7 @@ fn a_deleted_call_waits_for_the_offer_that_keeps_it_and_the_longest_of_all_calls
         (call.overdue(after(29), &times), call.overdue(after(30), &times)),
         (None, Some(Ended::Hangup))
     );
-    call.offer(("a", Some("b")), (sdp(CALLER, AUDIO), &options), after(29)).unwrap();
+    call.offer(("a", Some("b")), (sdp(CALLER, AUDIO), &options, &MEANS), after(29)).unwrap();
     assert_eq!(call.overdue(after(499), &times), None);
     assert_eq!(call.overdue(after(500), &times), Some(Ended::Limit));
     assert_eq!(call.overdue(after(500), &TIMES), None);
@@ -282,21 +304,23 @@ fn time_ends_a_call_for_a_reason() {
     };
     let options = Options::default();
     let (mut call, _) =
-        Call::open(&names(), "cid", ("a", None), (sdp(CALLER, AUDIO), &options), Some(terms), NOW).unwrap();
+        Call::open(&names(), "cid", ("a", None), (sdp(CALLER, AUDIO), &options, &MEANS), Some(terms), NOW)
+            .unwrap();
     let after = |seconds| NOW + Duration::seconds(seconds);
     assert_eq!(call.overdue(after(179), &TIMES), None);
     assert_eq!(call.overdue(after(180), &TIMES), Some(Ended::Unanswered));
     assert!(!call.silent_too_long(1000, after(1000), &TIMES), "ringing is silent");
 
-    call.answer(("a", "b"), (sdp(CALLEE, AUDIO), &options), after(100)).unwrap();
+    call.answer(("a", "b"), (sdp(CALLEE, AUDIO), &options, &MEANS), after(100)).unwrap();
     assert_eq!(call.overdue(after(699), &TIMES), None);
     assert_eq!(call.overdue(after(700), &TIMES), Some(Ended::Limit));
     assert!(!call.silent_too_long(150, after(150), &TIMES), "it has had 50 seconds to speak");
     assert!(call.silent_too_long(61, after(161), &TIMES));
 
-    call.offer(("a", Some("b")), (sdp(CALLER, &format!("{AUDIO}a=inactive;")), &options), after(200))
+    call.offer(("a", Some("b")), (sdp(CALLER, &format!("{AUDIO}a=inactive;")), &options, &MEANS), after(200))
         .unwrap();
-    call.answer(("a", "b"), (sdp(CALLEE, &format!("{AUDIO}a=inactive;")), &options), after(200)).unwrap();
+    call.answer(("a", "b"), (sdp(CALLEE, &format!("{AUDIO}a=inactive;")), &options, &MEANS), after(200))
+        .unwrap();
     assert!(
         !call.silent_too_long(3000, after(3000), &TIMES) && call.silent_too_long(3700, after(3900), &TIMES)
     );
@@ -312,9 +336,9 @@ fn a_provisional_answer_lets_media_flow_and_does_not_count() {
     // Another destination takes the call; the last 1xx of the first one changes nothing any more.
     let other = || (sdp(CALLEE, &AUDIO.replace("4000", "7000")), Options::default());
     let (taken, final_) = other();
-    call.answer(("a", "c"), (taken, &final_), NOW).unwrap();
+    call.answer(("a", "c"), (taken, &final_, &MEANS), NOW).unwrap();
     assert_eq!(remotes(&call)[1], Some("192.0.2.20:7000 192.0.2.20:7001".into()));
-    let late = call.answer(("a", "b"), (sdp(CALLEE, AUDIO), &Options::default()), NOW);
+    let late = call.answer(("a", "b"), (sdp(CALLEE, AUDIO), &Options::default(), &MEANS), NOW);
     assert_eq!(late.err(), Some(NgError::Dialogue));
     assert!(call.answered_at.is_some());
 }
@@ -323,9 +347,10 @@ fn a_provisional_answer_lets_media_flow_and_does_not_count() {
 fn a_late_offer_comes_from_the_callee() {
     let options = Options::default();
     let (mut call, draft) =
-        Call::open(&names(), "cid", ("b", Some("a")), (sdp(CALLEE, AUDIO), &options), None, NOW).unwrap();
+        Call::open(&names(), "cid", ("b", Some("a")), (sdp(CALLEE, AUDIO), &options, &MEANS), None, NOW)
+            .unwrap();
     assert!(shown(&call, &draft).contains("m=audio 30000 "));
-    let draft = call.answer(("b", "a"), (sdp(CALLER, AUDIO), &options), NOW).unwrap();
+    let draft = call.answer(("b", "a"), (sdp(CALLER, AUDIO), &options, &MEANS), NOW).unwrap();
     assert!(shown(&call, &draft).contains("m=audio 30002 "));
     let [caller, callee] = remotes(&call);
     assert!(caller.unwrap().starts_with("192.0.2.10:") && callee.unwrap().starts_with("192.0.2.20:"));
@@ -353,7 +378,7 @@ proptest! {
     /// Whatever is offered and answered, streams are never taken away and stay within the relay's limits.
     #[test]
     fn streams_only_grow(steps in prop::collection::vec((any::<bool>(), any::<bool>(), prop::collection::vec(0..5usize, 1..12)), 1..12)) {
-        let kinds = [AUDIO, "m=audio 0 RTP/AVP 0;", "m=video 4000 RTP/AVP 96;", "m=audio 4000 RTP/AVP 0;a=inactive;", "m=image 9 udptl t38;"];
+        let kinds = [AUDIO, "m=audio 0 RTP/AVP 0;", "m=video 4000 RTP/SAVP 96;", "m=audio 4000 RTP/AVP 0;a=inactive;", "m=image 9 udptl t38;"];
         let (mut call, _) = opened(AUDIO, &Options::default());
         for (offer, caller, lines) in steps {
             let media: String = lines.iter().map(|n| kinds[*n]).collect();
@@ -362,9 +387,9 @@ proptest! {
             let mut next = call.clone();
             let options = Options::default();
             let draft = if offer {
-                next.offer((tags.0, Some(tags.1)), (sdp(address, &media), &options), NOW)
+                next.offer((tags.0, Some(tags.1)), (sdp(address, &media), &options, &MEANS), NOW)
             } else {
-                next.answer(tags, (sdp(address, &media), &options), NOW)
+                next.answer(tags, (sdp(address, &media), &options, &MEANS), NOW)
             };
             if let Ok(draft) = draft {
                 let shown_lines = shown(&next, &draft).matches("m=").count();
