@@ -23,6 +23,11 @@ impl RateCap {
         }
     }
 
+    /// Fills the bucket: who sends from now on has not taken anything out yet.
+    pub fn refill(&mut self, now_ns: u64) {
+        (self.left, self.filled_ns) = (u64::from(self.per_second) * ONE, self.filled_ns.max(now_ns));
+    }
+
     /// Takes one packet out; false when there is none.
     #[inline]
     pub fn admits(&mut self, now_ns: u64) -> bool {
@@ -71,7 +76,9 @@ mod tests {
         cap.set(1, 0);
         assert!(!cap.admits(0));
         cap.set(2, 0);
-        assert!(cap.admits(0));
+        assert!(cap.admits(0) && cap.admits(0) && !cap.admits(0));
+        cap.refill(0);
+        assert!(cap.admits(0) && cap.admits(0) && !cap.admits(0), "full, and no more than that");
     }
 
     proptest! {

@@ -37,7 +37,8 @@ pub fn classify(
         (StreamKind::Rtp, Err(reason)) => return Verdict::Drop(reason),
     };
     match (packet, row.port) {
-        (Packet::Rtp { .. }, Port::Rtcp) => return Verdict::Drop(DropReason::UnexpectedRtp),
+        // A stream that is not looked at has no RTCP: nobody is to be let in by that door.
+        (Packet::Rtp { .. } | Packet::Opaque, Port::Rtcp) => return Verdict::Drop(DropReason::UnexpectedRtp),
         (Packet::Rtcp, Port::Rtp) if !row.rtcp_mux => return Verdict::Drop(DropReason::UnexpectedRtcp),
         (Packet::Rtp { payload_type, .. }, _) if !row.accepts.contains(payload_type) => {
             return Verdict::Drop(DropReason::PayloadType);

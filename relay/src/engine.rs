@@ -5,6 +5,7 @@
 
 mod calls;
 mod digits;
+mod learning;
 mod reports;
 mod tapping;
 mod watch;
@@ -85,8 +86,7 @@ impl Engine {
             tapping: Tapping::new(tap),
             digits: Digits::new(),
             spans,
-            // Packets bring one for each slot at most, until it is signalled anew.
-            connections: VecDeque::with_capacity(size as usize),
+            connections: learning::queue(size),
             received: 0,
             forwarded: Count::default(),
             drops: DropCounters::default(),
@@ -142,17 +142,10 @@ impl Engine {
         }
         let via = if packet == Packet::Rtcp && !peer_rtp.rtcp_mux { peer.rtcp } else { peer.rtp };
         let to = self.table.at(via).and_then(|r| r.source.destination().map(|to| (to, r.connected)));
-        let row = self.table.at_mut(slot.index).ok_or(DropReason::Stale)?;
         if learn {
-            if packet == Packet::Rtcp && !row.verbatim {
-                rtcp::check(datagram)?;
-            }
-            // Learned even when there is nowhere to forward to yet: the other direction needs it.
-            row.source.learn(source, now.mono_ns);
-            if let Some(source) = row.source.connectable() {
-                self.connections.push_back((slot, Some(source)));
-            }
+            self.learn(slot, packet, source, datagram, now.mono_ns)?;
         }
+        let row = self.table.at_mut(slot.index).ok_or(DropReason::Stale)?;
         if let Packet::Rtp { ssrc, .. } = packet {
             row.source.heard(ssrc, now.mono_ns);
         }
@@ -231,29 +224,6 @@ impl Engine {
     #[inline]
     pub fn batch_done(&mut self) {
         self.tapping.flush();
-    }
-
-    /// The next socket that the lane is to connect, so that the kernel keeps strangers out, or (with none) is to disconnect.
-    pub fn connection(&mut self) -> Option<(Slot, Option<SocketAddr>)> {
-        while let Some((slot, peer)) = self.connections.pop_front() {
-            if self.table.get(slot).is_some()
-                && let Some(row) = self.table.at_mut(slot.index)
-            {
-                // A later change may have overtaken this one.
-                row.connected = peer.is_some() && peer == row.source.connectable();
-                return Some((slot, peer.filter(|_| row.connected)));
-            }
-        }
-        None
-    }
-
-    /// A socket could not be connected: its row works as before.
-    pub fn not_connected(&mut self, slot: Slot) {
-        if self.table.get(slot).is_some()
-            && let Some(row) = self.table.at_mut(slot.index)
-        {
-            row.connected = false;
-        }
     }
 
     /// The next key that was recognised in what came, if there is one: to be reported.

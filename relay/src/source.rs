@@ -107,11 +107,17 @@ impl Source {
 
     /// Where its packets come from, as far as known.
     #[inline]
-    pub fn host(&self) -> Option<IpAddr> {
+    pub fn address(&self) -> Option<SocketAddr> {
         match self.state {
-            State::Settled(address) | State::Candidate(address) => Some(address.ip()),
+            State::Settled(address) | State::Candidate(address) => Some(address),
             State::Waiting => None,
         }
+    }
+
+    /// The host that its packets come from, as far as known.
+    #[inline]
+    pub fn host(&self) -> Option<IpAddr> {
+        self.address().map(|address| address.ip())
     }
 
     /// The source, once it cannot change any more, handover aside.
@@ -176,6 +182,14 @@ impl Source {
         let exact = self.signalled == Some(source);
         let fixed = exact || now_ns >= self.window_ends_ns || self.settled().is_some();
         self.state = if fixed { State::Settled(source) } else { State::Candidate(source) };
+    }
+
+    /// For RTCP, when its leg's RTP is found to come from `host`: what was learned from any other host, it was from
+    /// somebody who came before and was taken for the leg, and he is to be heard and sent to no longer.
+    pub fn follow(&mut self, host: IpAddr) {
+        if self.address().is_some_and(|address| Some(address) != self.signalled && address.ip() != host) {
+            self.state = State::Waiting;
+        }
     }
 
     /// Notes RTP that came from the source, for a handover from it.

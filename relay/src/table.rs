@@ -82,6 +82,12 @@ impl Table {
         self.entries.get(slot.index as usize).filter(|e| e.generation == slot.generation)?.row.as_ref()
     }
 
+    /// The slot at `index`, as its tenant of now has it.
+    pub fn slot(&self, index: u32) -> Option<Slot> {
+        let entry = self.entries.get(index as usize)?;
+        entry.row.is_some().then_some(Slot { index, generation: entry.generation })
+    }
+
     /// The row that is in place `index` now: for rows that refer to each other, which come and go together.
     #[inline]
     pub fn at(&self, index: u32) -> Option<&Row> {

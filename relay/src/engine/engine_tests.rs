@@ -9,6 +9,8 @@ use crate::program::message::{
 };
 use crate::tap::{self, Attachment, Host, Kind, Record};
 
+#[path = "learning_tests.rs"]
+mod learning;
 #[path = "privacy_tests.rs"]
 mod privacy;
 #[path = "quality_tests.rs"]

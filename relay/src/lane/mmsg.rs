@@ -116,11 +116,12 @@ impl Mmsg {
         }
     }
 
-    fn flush(&self, slot: Slot, via: u32, mut list: &[Outgoing], engine: &mut Engine) {
+    fn flush(&mut self, slot: Slot, via: u32, mut list: &[Outgoing], engine: &mut Engine) {
         let Some(Some((_, socket))) = self.sockets.get(via as usize) else {
             list.iter().for_each(|_| engine.dropped(slot, DropReason::SendFailed));
             return;
         };
+        let mut again = true;
         while !list.is_empty() {
             // What stopped at a refused datagram goes on behind it.
             let done = match self.batch.send(socket.as_fd(), list) {
@@ -129,11 +130,18 @@ impl Mmsg {
                     list.iter().for_each(|_| engine.dropped(slot, DropReason::SendBlocked));
                     return;
                 }
+                // Told of an earlier packet, once, and cleared by this send: the packet itself has not been tried yet.
+                Err(e) if again && icmp(e.raw_os_error()) => {
+                    self.counters.icmp_errors += 1;
+                    again = false;
+                    continue;
+                }
                 Ok(_) | Err(_) => {
                     engine.dropped(slot, DropReason::SendFailed);
                     1
                 }
             };
+            again = true;
             list = list.get(done..).unwrap_or_default();
         }
     }

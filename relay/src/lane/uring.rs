@@ -103,13 +103,12 @@ impl Uring {
                     self.receive_ended(slot)?;
                 }
             }
-            Operation::Send => engine.dropped(
-                slot,
-                match result {
-                    Err(libc::EAGAIN | libc::ENOBUFS) => DropReason::SendBlocked,
-                    _ => DropReason::SendFailed,
-                },
-            ),
+            Operation::Send => {
+                // Told of an earlier packet as well; this one's buffer has gone back by now.
+                self.counters.icmp_errors += u64::from(icmp(result.err()));
+                let blocked = matches!(result, Err(libc::EAGAIN | libc::ENOBUFS));
+                engine.dropped(slot, if blocked { DropReason::SendBlocked } else { DropReason::SendFailed });
+            }
             Operation::Connect => {
                 self.counters.connect_errors += 1;
                 engine.not_connected(slot);
