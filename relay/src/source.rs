@@ -423,6 +423,45 @@ mod tests {
     }
 
     proptest! {
+        /// Whatever comes, of whatever kind, under whatever policy: packets go to an asymmetric leg where it was
+        /// signalled; RTCP teaches nothing but the signalled address and the host of RTP; only a source that stays is
+        /// connected to; and after RTP spoke for a host, RTCP is of no other.
+        #[test]
+        fn every_policy_keeps_its_word(
+            nat: bool, handover: bool, asymmetric: bool,
+            packets in proptest::collection::vec((0..4_u8, 0..4_u16, 0..6_000_u64, any::<bool>()), 0..60),
+        ) {
+            let media = LegMedia { handover, asymmetric, ..if nat { NAT } else { STRICT } };
+            let (mut rtp, mut rtcp) = (signalled(media), Source::UNKNOWN);
+            let (here, here_rtcp) = (at("192.0.2.1:4000"), at("192.0.2.1:4001"));
+            rtcp.signal(Some(here_rtcp), &media, 0, WINDOW);
+            let mut now = 0;
+            for (host, port, gap, is_rtcp) in packets {
+                now += gap / 8;
+                let from = SocketAddr::from(([192, 0, 2, host], 3999 + port));
+                let host = rtp.host();
+                if is_rtcp {
+                    let learned = comes(&mut rtcp, &from.to_string(), Evidence::Rtcp(host), now) == Match::Learn;
+                    prop_assert!(!learned || from == here_rtcp || Some(from.ip()) == host);
+                } else {
+                    let handed_over = rtp.settled().is_some();
+                    if offer(&mut rtp, &from.to_string(), now) == Match::Learn && !handed_over {
+                        rtcp.follow(from.ip());
+                        prop_assert!(rtcp.address().is_none_or(|a| a == here_rtcp || a.ip() == from.ip()));
+                    }
+                }
+                for (source, signalled) in [(rtp, here), (rtcp, here_rtcp)] {
+                    prop_assert!(!asymmetric || source.destination() == Some(signalled));
+                    prop_assert!(nat || handover || source.address().is_none_or(|a| a == signalled));
+                    let fixed = source.settled().filter(|_| !handover && !asymmetric);
+                    prop_assert_eq!(source.connectable(), fixed);
+                    prop_assert!(fixed.is_none() || fixed == source.destination());
+                }
+            }
+        }
+    }
+
+    proptest! {
         /// Under handover: whoever does not know the SSRC never takes the place of the true source, and nobody does
         /// while it still sends.
         #[test]
