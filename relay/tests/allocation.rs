@@ -43,6 +43,8 @@ fn no_allocation<L: Clean>(mut rig: Rig<L>) {
     const BATCH: u16 = 50;
     // The first packets may still set things up.
     rig.exchange(BATCH);
+    rig.answer();
+    rig.exchange(BATCH);
     rig.record();
     COUNTED.with(|c| c.set(Some(0)));
     let (mut forwarded, mut recorded) = (0, 0);

@@ -186,6 +186,19 @@ impl<L: Clean> Rig<L> {
         u64::from(count)
     }
 
+    /// A packet from the callee: its leg settles, and its socket is connected.
+    pub fn answer(&mut self) {
+        let before = self.forwarded();
+        let mut packet = [0; PACKET];
+        packet[..2].copy_from_slice(&[0x80, 8]);
+        self.phones[1].send_to(&packet, self.ports[1]).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while self.forwarded() == before || !is_connected(self.ports[1]) {
+            assert!(Instant::now() < deadline, "{:?}", self.engine.stats());
+            self.turn();
+        }
+    }
+
     /// A batch's last sends go out with the next turn's system call.
     pub fn push_out(&mut self) {
         self.lane.turn(&mut self.engine, Duration::ZERO, &mut self.freed).unwrap();
@@ -221,6 +234,15 @@ impl<L: Clean> Rig<L> {
     pub fn forwarded(&self) -> u64 {
         self.engine.forwarded().packets
     }
+}
+
+/// Whether the kernel lets nobody but one address send to an IPv4 socket of this address.
+fn is_connected(address: SocketAddr) -> bool {
+    const ESTABLISHED: &str = "01";
+    let port = format!(":{:04X}", address.port());
+    let list = std::fs::read_to_string("/proc/net/udp").unwrap();
+    let mut sockets = list.lines().map(|line| line.split_whitespace().skip(1).collect::<Vec<_>>());
+    sockets.any(|fields| fields[0] == format!("0100007F{port}") && fields[2] == ESTABLISHED)
 }
 
 fn local(socket: BorrowedFd<'_>) -> SocketAddr {
