@@ -22,9 +22,7 @@ use std::time::{Duration, Instant};
 
 use relay::call::CallKey;
 use relay::program::Client;
-use relay::program::message::{
-    CallCounters, Event, Learning, LocalPorts, Remote, Reply, Request, Stats, Stream,
-};
+use relay::program::message::{CallCounters, Event, Learning, LocalPorts, Reply, Request, Stats, Stream};
 use rig::{Relay, lanes, opened, own_address};
 use stranger::{MARK, Stranger};
 use talk::{Phone, TALK, Talk, drain, nothing_more};
