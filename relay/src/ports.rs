@@ -9,6 +9,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
+use serde::{Deserialize, Serialize};
+
 use crate::interface::{Address, Interface};
 use crate::program::message::{Family, InterfaceStats, LocalPorts, Place, Refusal};
 use crate::sys::socket;
@@ -31,7 +33,7 @@ struct Bindable {
 }
 
 /// A pair that was taken. Whoever has it gives it back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pair {
     /// Index of its address.
     origin: usize,

@@ -2,9 +2,10 @@
 //! apart from the row that has the slot now. Owned by one worker.
 
 use crate::row::Row;
+use serde::{Deserialize, Serialize};
 
 /// A place in the table, and which of its tenants is meant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Slot {
     /// Position.
     pub index: u32,

@@ -1,6 +1,7 @@
 //! The requests about calls: ports are taken before a worker is asked and given back if it refuses, so that nothing
 //! stays behind from what did not work.
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use super::{Server, Shared};
@@ -15,7 +16,7 @@ use crate::sys::clock::Now;
 use crate::worker::{Answer, Command};
 
 /// What the server keeps of a call.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Entry {
     worker: usize,
     blob: Vec<u8>,

@@ -15,6 +15,7 @@
 //! All native endian: both processes run on one host.
 
 use crate::call::{CallKey, Leg};
+use serde::{Deserialize, Serialize};
 
 /// Bytes of a record's header.
 pub(super) const HEADER: usize = 40;
@@ -24,7 +25,7 @@ pub(super) const ALIGN: usize = 8;
 pub(super) const MAX_PAYLOAD: usize = 65_535;
 
 /// One record of the ring; its payload is handed beside it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// Place in the ring's whole history, in bytes: strictly increasing, never used again in one epoch.
     pub position: u64,
@@ -37,7 +38,7 @@ pub struct Record {
 }
 
 /// What a record is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
     /// A recorded call begins (or is told again after a new recorder attached). Payload: control's label.
     Open,
