@@ -5,6 +5,7 @@
 
 mod calls;
 mod digits;
+pub mod handover;
 mod reports;
 mod tapping;
 mod watch;

@@ -33,7 +33,7 @@ pub struct Pair {
 }
 
 /// One row of the binding table.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[allow(clippy::struct_excessive_bools, reason = "independent facts, each negotiated by itself")]
 pub struct Row {
     /// What this port is for.

@@ -37,7 +37,7 @@ pub struct NewStream {
 }
 
 /// A call that is open.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Call {
     pub(super) key: CallKey,
     pub(super) opened: Now,

@@ -14,8 +14,9 @@
 //!
 //! All native endian: both processes run on one host.
 
-use crate::call::{CallKey, Leg};
 use serde::{Deserialize, Serialize};
+
+use crate::call::{CallKey, Leg};
 
 /// Bytes of a record's header.
 pub(super) const HEADER: usize = 40;
