@@ -160,8 +160,7 @@ pub fn start(plan: Plan) -> io::Result<(Handle, io::Result<()>)> {
             Err(e) => drop(ready.send(Err(e))),
             Ok(mut lane) => {
                 drop(ready.send(Ok(pinned)));
-                let Some((engine, events)) = begin(plan.beginning, &mut *lane, plan.sockets, plan.spans)
-                else {
+                let Some(engine) = begin(plan.beginning, &mut *lane, plan.sockets, plan.spans) else {
                     return;
                 };
                 let now = Now::read();
@@ -174,7 +173,7 @@ pub fn start(plan: Plan) -> io::Result<(Handle, io::Result<()>)> {
                     lane,
                     engine,
                     freed: Vec::new(),
-                    undelivered: events.into_iter().map(Report::Event).collect(),
+                    undelivered: Vec::new(),
                 };
                 if let Err(e) = worker.run(&wake_end) {
                     // Without its lane a worker forwards nothing: better to end, and be started again by whoever
@@ -189,14 +188,9 @@ pub fn start(plan: Plan) -> io::Result<(Handle, io::Result<()>)> {
     Ok((Handle { commands, wake, reports, bell }, pinned))
 }
 
-fn begin(
-    beginning: Beginning,
-    lane: &mut dyn Lane,
-    sockets: u32,
-    spans: Spans,
-) -> Option<(Engine, Vec<Event>)> {
+fn begin(beginning: Beginning, lane: &mut dyn Lane, sockets: u32, spans: Spans) -> Option<Engine> {
     match beginning {
-        Beginning::Fresh(tap) => Some((Engine::new(sockets, tap, spans), Vec::new())),
+        Beginning::Fresh(tap) => Some(Engine::new(sockets, tap, spans)),
         Beginning::TakeOver(steps, epoch) => handover::adopt(lane, &steps, sockets, epoch, spans),
     }
 }

@@ -5,25 +5,19 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::mpsc;
+use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use super::{Report, Worker};
-use crate::engine::{self, Engine, Spans};
+use super::Worker;
+use crate::engine::handover::State;
+use crate::engine::{Engine, Spans};
 use crate::lane::Lane;
-use crate::program::message::Event;
 use crate::table::Slot;
 use crate::tap::Handles;
 
-/// A worker that has stopped: what another one needs beside the sockets and the tap ring.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct State {
-    /// Rows, calls, counters.
-    pub engine: engine::handover::State,
-    /// What it had to report and the server has not taken.
-    pub events: Vec<Event>,
-}
+/// How often the server is waited for to make room for reports, a millisecond each.
+const TRIES: u32 = 200;
 
 /// The order to stop. The worker goes on when the other end of `orders` is dropped.
 #[derive(Debug)]
@@ -43,21 +37,25 @@ pub struct Copies {
     pub reply: mpsc::Sender<io::Result<Vec<OwnedFd>>>,
 }
 
-/// A worker that has stopped, as others see it. Dropped, it lets the worker go on.
+/// A worker that has stopped, as others see it. With its `orders` dropped the worker goes on.
 #[derive(Debug)]
 pub struct Halted {
     /// What it knows.
     pub state: State,
     /// Asks it for sockets.
-    pub orders: mpsc::Sender<Copies>,
+    pub orders: Orders,
 }
 
-impl Halted {
+/// Asks a worker that has stopped.
+#[derive(Debug)]
+pub struct Orders(pub mpsc::Sender<Copies>);
+
+impl Orders {
     /// Descriptors of these slots' sockets.
     pub fn copies(&self, slots: Vec<Slot>) -> io::Result<Vec<OwnedFd>> {
         let (reply, answer) = mpsc::channel();
         let gone = || io::Error::other("the worker's thread ended");
-        self.orders.send(Copies { slots, reply }).map_err(|_| gone())?;
+        self.0.send(Copies { slots, reply }).map_err(|_| gone())?;
         answer.recv().map_err(|_| gone())?
     }
 }
@@ -82,13 +80,19 @@ impl Worker {
         let stopped = self.lane.stop(&mut self.engine, &mut self.freed);
         self.freed.drain(..).for_each(|slot| self.engine.release(slot));
         self.engine.batch_done();
-        let state = stopped.map(|()| {
-            let events = self.undelivered.iter().filter_map(|report| match report {
-                Report::Event(event) => Some(event.clone()),
-                Report::Answer(..) | Report::Load(_) => None,
-            });
-            State { engine: self.engine.export(), events: events.collect() }
-        });
+        // What came of earlier commands must be known before anybody writes down how things are.
+        for _ in 0..TRIES {
+            std::mem::take(&mut self.undelivered).into_iter().for_each(|report| self.report(report));
+            if self.undelivered.is_empty() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let state = match stopped {
+            Ok(()) if self.undelivered.is_empty() => Ok(self.engine.export()),
+            Ok(()) => Err(io::Error::other("the server takes no reports")),
+            Err(e) => Err(e),
+        };
         if let Err(Err(e)) = halt.state.send(state) {
             tracing::error!("the worker could not stop: {e}");
         }
@@ -108,14 +112,13 @@ pub(super) fn adopt(
     size: u32,
     epoch: u64,
     spans: Spans,
-) -> Option<(Engine, Vec<Event>)> {
+) -> Option<Engine> {
     let mut adopted = None;
     loop {
         let (step, reply) = steps.recv().ok()?;
         let done = match step {
             Adoption::State(state, handles) => {
-                let State { engine, events } = *state;
-                Engine::resume(engine, size, handles, epoch, spans).map(|e| adopted = Some((e, events)))
+                Engine::resume(*state, size, handles, epoch, spans).map(|engine| adopted = Some(engine))
             }
             Adoption::Sockets(list) => {
                 list.into_iter().try_for_each(|(slot, socket)| lane.adopt(slot, socket))
