@@ -1,0 +1,355 @@
+//! Relay processes that follow each other, calls with paced traffic through them, and a recorder that counts.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, ErrorKind};
+use std::net::{SocketAddr, UdpSocket};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use relay::call::{CallKey, Leg};
+use relay::lane::{self, Choice, LaneKind};
+use relay::program::Client;
+use relay::program::client::ClientError;
+use relay::program::message::{
+    Event, LegMedia, LocalPorts, PayloadTypes, Refusal, Remote, Reply, Request, Stream,
+};
+use relay::tap::{self, Kind};
+
+/// How long anything may take that must happen.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Between two packets of a phone.
+const PACE: Duration = Duration::from_millis(20);
+const HEADER: usize = 12;
+
+/// The relay that runs in a folder; killed and reaped when dropped.
+pub struct Relay {
+    pub child: Child,
+    folder: tempfile::TempDir,
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Relay {
+    pub fn start(lane: &str, first_port: u16) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = format!(
+            "[relay]\nlane = \"{lane}\"\nworkers = 2\nports = \"{first_port}-{}\"\ntap_ring_mib = 4\nport_rest_seconds = 1\n",
+            first_port + 399
+        );
+        std::fs::write(folder.path().join("pop.toml"), settings).unwrap();
+        let child = command(&folder, "pop.toml").stdout(Stdio::null()).spawn().unwrap();
+        let relay = Self { child, folder };
+        let deadline = Instant::now() + PATIENCE;
+        while UnixStream::connect(relay.socket("tap.sock")).is_err() {
+            assert!(Instant::now() < deadline, "the relay does not start");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        relay
+    }
+
+    pub fn socket(&self, name: &str) -> PathBuf {
+        self.folder.path().join("run").join(name)
+    }
+
+    /// Writes another settings file.
+    pub fn settings(&self, name: &str, text: &str) {
+        std::fs::write(self.folder.path().join(name), text).unwrap();
+    }
+
+    /// Starts a process that is to take over.
+    pub fn successor(&self, settings: &str) -> Child {
+        command(&self.folder, settings).arg("--take-over").stdout(Stdio::piped()).spawn().unwrap()
+    }
+
+    /// Has another process take over, and says what that one said.
+    pub fn upgrade(&mut self) -> String {
+        let mut successor = self.successor("pop.toml");
+        let mut line = String::new();
+        BufReader::new(successor.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert!(line.contains("took over"), "{line}");
+        let status = ended(&mut self.child);
+        assert!(status.success(), "the old relay ended with {status}");
+        self.child = successor;
+        line
+    }
+
+    /// Whether the process that was last seen to run runs.
+    pub fn runs(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    pub async fn connect(&self) -> (Client, tokio::sync::mpsc::UnboundedReceiver<Event>) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match Client::connect(&self.socket("relay.sock")).await {
+                Ok(connected) => return connected,
+                // A client that just went away is still being noticed.
+                Err(ClientError::Refused(Refusal::Busy)) if Instant::now() < deadline => {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                Err(e) => panic!("{e}"),
+            }
+        }
+    }
+}
+
+fn command(folder: &tempfile::TempDir, settings: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bauta-relay"));
+    command.arg("--state").arg(folder.path()).arg("--config").arg(folder.path().join(settings));
+    command
+}
+
+/// Waits for a process's end.
+pub fn ended(child: &mut Child) -> ExitStatus {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        assert!(Instant::now() < deadline, "a relay does not end");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Lanes that this machine has, with a port range for each, `first` being free.
+pub fn lanes(first: u16) -> Vec<(&'static str, u16)> {
+    match lane::choose(Choice::Auto) {
+        Ok((LaneKind::Uring, _)) => vec![("mmsg", first), ("uring", first + 400)],
+        other => {
+            println!("skipped: the uring lane: {other:?}");
+            vec![("mmsg", first)]
+        }
+    }
+}
+
+/// A call between two phones.
+pub struct Call {
+    pub key: CallKey,
+    pub phones: [Phone; 2],
+    pub ports: [LocalPorts; 2],
+}
+
+pub struct Phone {
+    pub socket: UdpSocket,
+    sent: u32,
+    heard: u32,
+}
+
+impl Phone {
+    fn new() -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        Self { socket, sent: 0, heard: 0 }
+    }
+
+    fn media(&self) -> LegMedia {
+        let rtp = self.socket.local_addr().unwrap();
+        let types = PayloadTypes::NONE.with(8);
+        LegMedia {
+            remote: Some(Remote { rtp, rtcp: rtp }),
+            accepts: types,
+            tapped: types,
+            ..LegMedia::default()
+        }
+    }
+
+    fn say(&mut self, to: LocalPorts) {
+        let sequence = self.sent.to_be_bytes();
+        let mut packet = [0; HEADER + 160];
+        packet[..4].copy_from_slice(&[0x80, 8, sequence[2], sequence[3]]);
+        packet[8..12].copy_from_slice(&self.socket.local_addr().unwrap().port().to_be_bytes().repeat(2));
+        packet[HEADER..HEADER + 4].copy_from_slice(&sequence);
+        self.socket.send_to(&packet, (to.address, to.rtp)).unwrap();
+        self.sent += 1;
+    }
+
+    /// Takes what came; each packet must be the next one, and from where the call's port is.
+    fn hear(&mut self, from: LocalPorts) -> Result<(), String> {
+        let mut buffer = [0; 2048];
+        loop {
+            match self.socket.recv_from(&mut buffer) {
+                Ok((length, source)) => {
+                    let number = number(&buffer[..length]);
+                    if number != self.heard || source != SocketAddr::new(from.address, from.rtp) {
+                        return Err(format!(
+                            "packet {number} from {source} instead of packet {}",
+                            self.heard
+                        ));
+                    }
+                    self.heard += 1;
+                }
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(e) => return Err(e.to_string()),
+            }
+        }
+    }
+}
+
+fn number(packet: &[u8]) -> u32 {
+    u32::from_be_bytes(*packet[HEADER..].first_chunk().unwrap())
+}
+
+impl Call {
+    pub async fn open(client: &Client, key: u64) -> Self {
+        let key = CallKey(key);
+        let phones = [Phone::new(), Phone::new()];
+        let request = Request::Open {
+            call: key,
+            blob: key.0.to_be_bytes().to_vec(),
+            max_seconds: 0,
+            label: Some(b"label".to_vec()),
+            streams: vec![Self::stream(&phones)],
+        };
+        let Reply::Opened(ports) = client.ask(request).await.unwrap() else { panic!() };
+        Self { key, phones, ports: ports[0] }
+    }
+
+    fn stream(phones: &[Phone; 2]) -> Stream {
+        Stream { legs: phones.each_ref().map(Phone::media), ..Stream::default() }
+    }
+
+    /// The callee moves to another address, by a re-offer.
+    pub async fn move_callee(&mut self, client: &Client) {
+        let [caller, callee] = &mut self.phones;
+        *callee = Phone { sent: callee.sent, heard: caller.sent, ..Phone::new() };
+        let streams = vec![Self::stream(&self.phones)];
+        let update = Request::Update { call: self.key, blob: None, label: None, streams };
+        let Reply::Opened(ports) = client.ask(update).await.unwrap() else { panic!() };
+        assert_eq!(ports, [self.ports]);
+    }
+
+    /// Packets that caller and callee sent.
+    pub fn sent(&self) -> [u32; 2] {
+        self.phones.each_ref().map(|p| p.sent)
+    }
+
+    fn complete(&self) -> bool {
+        let [caller, callee] = &self.phones;
+        (caller.sent, callee.sent) == (callee.heard, caller.heard)
+    }
+}
+
+/// Calls in which both parties speak all the time, on a thread of its own.
+pub struct Traffic {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<Result<Vec<Call>, String>>,
+}
+
+impl Traffic {
+    pub fn start(mut calls: Vec<Call>) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopping = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            let mut next = Instant::now();
+            let mut deadline = None;
+            loop {
+                for Call { phones, ports, .. } in &mut calls {
+                    for (phone, port) in phones.iter_mut().zip(ports) {
+                        phone.hear(*port)?;
+                        if deadline.is_none() {
+                            phone.say(*port);
+                        }
+                    }
+                }
+                if stopping.load(Ordering::Relaxed) {
+                    let until = *deadline.get_or_insert_with(|| Instant::now() + PATIENCE);
+                    if calls.iter().all(Call::complete) {
+                        return Ok(calls);
+                    }
+                    if Instant::now() > until {
+                        let state: Vec<_> =
+                            calls.iter().map(|c| c.phones.each_ref().map(|p| (p.sent, p.heard))).collect();
+                        return Err(format!("packets are missing (sent, heard): {state:?}"));
+                    }
+                }
+                next += PACE;
+                std::thread::sleep(next.saturating_duration_since(Instant::now()));
+            }
+        });
+        Self { stop, thread }
+    }
+
+    /// Stops speaking, waits until every packet was heard, and gives the calls back. Panics when one was lost, came
+    /// twice or out of order.
+    pub fn stop(self) -> Vec<Call> {
+        self.stop.store(true, Ordering::Relaxed);
+        match self.thread.join().unwrap() {
+            Ok(calls) => calls,
+            Err(e) => panic!("{e}"),
+        }
+    }
+}
+
+/// A recorder: packets by call and leg, each the next one; or what was wrong.
+type Tapped = HashMap<(CallKey, Leg), u32>;
+
+pub struct Recorder {
+    stop: Arc<AtomicBool>,
+    seen: Arc<Mutex<Tapped>>,
+    thread: JoinHandle<Result<(), String>>,
+}
+
+impl Recorder {
+    pub fn attach(relay: &Relay) -> Self {
+        let mut tap = tap::attach(&relay.socket("tap.sock")).unwrap();
+        let (stop, seen) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Tapped::new())));
+        let (stopping, counting) = (Arc::clone(&stop), Arc::clone(&seen));
+        let thread = std::thread::spawn(move || {
+            let mut payload = Vec::new();
+            while !stopping.load(Ordering::Relaxed) {
+                tap.wait(Duration::from_millis(50)).unwrap();
+                for ring in &mut tap.rings {
+                    while let Some(record) = ring.next(&mut payload).map_err(|e| e.to_string())? {
+                        match record.kind {
+                            Kind::Packet { leg, .. } => {
+                                let mut seen = counting.lock().unwrap();
+                                let next = seen.entry((record.call, leg)).or_default();
+                                if number(&payload) != *next {
+                                    return Err(format!("tapped {} instead of {next}", number(&payload)));
+                                }
+                                *next += 1;
+                            }
+                            Kind::Gap { .. } => return Err(format!("{record:?}")),
+                            _ => {}
+                        }
+                    }
+                    ring.commit();
+                }
+                if !tap.relay_alive() {
+                    return Err("the tap's connection closed".into());
+                }
+            }
+            Ok(())
+        });
+        Self { stop, seen, thread }
+    }
+
+    /// Waits until every packet that these calls sent was tapped. Panics when one was lost, came twice or out of order.
+    pub fn stop(self, calls: &[Call]) {
+        let deadline = Instant::now() + PATIENCE;
+        let complete = |seen: &Tapped| {
+            calls.iter().all(|call| {
+                Leg::BOTH
+                    .iter()
+                    .zip(call.sent())
+                    .all(|(leg, sent)| seen.get(&(call.key, *leg)) == Some(&sent))
+            })
+        };
+        while !self.thread.is_finished() && !complete(&self.seen.lock().unwrap()) {
+            assert!(Instant::now() < deadline, "packets were not tapped: {:?}", self.seen.lock().unwrap());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap().unwrap();
+    }
+}
