@@ -5,6 +5,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
+use rustix::io::retry_on_intr;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, recvmsg, sendmsg,
@@ -20,7 +21,8 @@ pub fn send(link: &UnixStream, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Resu
     if !fds.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(fds)) {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("more than {MAX} descriptors")));
     }
-    let sent = sendmsg(link, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL)?;
+    // A thread that has made an io_uring is interrupted by its work.
+    let sent = retry_on_intr(|| sendmsg(link, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL))?;
     if sent == bytes.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
 }
 
@@ -29,7 +31,9 @@ pub fn receive(link: &UnixStream, bytes: &mut [u8]) -> io::Result<Vec<OwnedFd>> 
     let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let wanted = bytes.len();
-    let message = recvmsg(link, &mut [IoSliceMut::new(bytes)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
+    let message = retry_on_intr(|| {
+        recvmsg(link, &mut [IoSliceMut::new(bytes)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)
+    })?;
     if message.bytes != wanted {
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the other end closed the connection"));
     }
