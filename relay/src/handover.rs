@@ -18,6 +18,8 @@ pub mod link;
 pub mod receive;
 pub mod send;
 
+use std::io::ErrorKind;
+
 pub use link::Welcome;
 pub use receive::{Offer, Taken};
 pub use send::{Freeze, Frozen, Keeper};
@@ -43,15 +45,27 @@ pub enum HandoverError {
         source: std::io::Error,
     },
     /// The other one said why not.
-    #[error("the running relay goes on: {0}")]
+    #[error("{0}")]
     Refused(String),
-    /// The connection broke, or waiting took too long.
-    #[error("the other relay is gone or does not answer: {0}")]
-    Gone(#[from] std::io::Error),
+    /// The connection broke.
+    #[error("the other relay is gone: {0}")]
+    Gone(std::io::Error),
+    /// Waiting took too long.
+    #[error("the other relay does not answer in time")]
+    Silent,
     /// Something else was said than is expected here.
     #[error("the other relay says something that is not understood: {0}")]
     Alien(&'static str),
-    /// The new relay could not build what the old one has.
-    #[error("what the running relay has cannot be taken over: {0}")]
+    /// What there is cannot be handed over, or not be built.
+    #[error("{0}")]
     Impossible(String),
+}
+
+impl From<std::io::Error> for HandoverError {
+    fn from(error: std::io::Error) -> Self {
+        match error.kind() {
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => Self::Silent,
+            _ => Self::Gone(error),
+        }
+    }
 }

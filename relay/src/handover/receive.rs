@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::link::{self, Message, State, Welcome};
 use super::{HandoverError, STATE_VERSION, name};
+use crate::engine;
 use crate::server;
 use crate::table::Slot;
 use crate::tap::Handles;
@@ -93,7 +94,7 @@ impl Offer {
         if states.len() != workers.len() || rings.len() != workers.len() {
             return Err(HandoverError::Alien("another number of workers than it said"));
         }
-        let calls = states.iter().map(|s| s.call_count()).sum();
+        let calls = states.iter().map(engine::handover::State::call_count).sum();
         let mut missing: usize = states.iter().map(|s| s.slots().len()).sum();
         for ((worker, state), ring) in workers.iter().zip(states).zip(&rings) {
             if state.size() > welcome.sockets {

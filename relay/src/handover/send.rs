@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use super::link::{self, Message, State, Welcome};
 use super::{HandoverError, STATE_VERSION};
+use crate::engine;
 use crate::tap;
 use crate::worker::handover::Orders;
 
@@ -67,12 +68,8 @@ impl Keeper {
                 Ok((link, _)) => {
                     let Err(e) = self.hand_over(&link);
                     tracing::warn!("not taken over, everything goes on: {e}");
-                    let reason = match e {
-                        HandoverError::Refused(reason) => reason,
-                        e => e.to_string(),
-                    };
                     // It may be gone.
-                    let _ = link::say(&link, &Message::Refused(reason), &[]);
+                    let _ = link::say(&link, &Message::Refused(e.to_string()), &[]);
                 }
                 Err(e) => {
                     // Want of descriptors or memory passes.
@@ -144,8 +141,8 @@ fn give(
     orders: &[Orders],
     deadline: Instant,
 ) -> Result<usize, HandoverError> {
-    let slots: Vec<_> = state.workers.iter().map(|worker| worker.slots()).collect();
-    let calls = state.workers.iter().map(|worker| worker.call_count()).sum();
+    let slots: Vec<_> = state.workers.iter().map(engine::handover::State::slots).collect();
+    let calls = state.workers.iter().map(engine::handover::State::call_count).sum();
     link::say(link, &Message::State(Box::new(state)), connections)?;
     for (worker, (slots, orders)) in slots.into_iter().zip(orders).enumerate() {
         for slots in slots.chunks(BATCH) {

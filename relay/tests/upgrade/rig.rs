@@ -1,12 +1,15 @@
 //! Relay processes that follow each other, calls with paced traffic through them, and a recorder that counts.
 
+#[path = "fake.rs"]
+pub mod fake;
+
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, ErrorKind};
 use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -16,7 +19,7 @@ use relay::lane::{self, Choice, LaneKind};
 use relay::program::Client;
 use relay::program::client::ClientError;
 use relay::program::message::{
-    Event, LegMedia, LocalPorts, PayloadTypes, Refusal, Remote, Reply, Request, Stream,
+    Event, LegMedia, LocalPorts, PayloadTypes, Refusal, Remote, Reply, Request, Stats, Stream,
 };
 use relay::tap::{self, Kind};
 
@@ -43,7 +46,7 @@ impl Relay {
     pub fn start(lane: &str, first_port: u16) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let settings = format!(
-            "[relay]\nlane = \"{lane}\"\nworkers = 2\nports = \"{first_port}-{}\"\ntap_ring_mib = 4\nport_rest_seconds = 1\n",
+            "[relay]\nlane = \"{lane}\"\nworkers = 2\nports = \"{first_port}-{}\"\ntap_ring_mib = 4\nport_rest_seconds = 0\n",
             first_port + 399
         );
         std::fs::write(folder.path().join("pop.toml"), settings).unwrap();
@@ -81,6 +84,30 @@ impl Relay {
         assert!(status.success(), "the old relay ended with {status}");
         self.child = successor;
         line
+    }
+
+    /// Has another process take over, stops it after `delay` and kills it, unless it has taken over by then. True: it
+    /// was killed.
+    pub fn upgrade_and_kill(&mut self, delay: Duration) -> bool {
+        let mut successor = self.successor("pop.toml");
+        std::thread::sleep(delay);
+        let signal = |child: &Child, signal| {
+            rustix::process::kill_process(rustix::process::Pid::from_child(child), signal).unwrap();
+        };
+        signal(&successor, rustix::process::Signal::STOP);
+        // If it was ready before, the old one ends now. If not, it never will be.
+        let decided = Instant::now() + Duration::from_millis(300);
+        while self.runs() && Instant::now() < decided {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        if self.runs() {
+            successor.kill().unwrap();
+            successor.wait().unwrap();
+            return true;
+        }
+        signal(&successor, rustix::process::Signal::CONT);
+        self.child = successor;
+        false
     }
 
     /// Whether the process that was last seen to run runs.
@@ -129,6 +156,22 @@ pub fn lanes(first: u16) -> Vec<(&'static str, u16)> {
             println!("skipped: the uring lane: {other:?}");
             vec![("mmsg", first)]
         }
+    }
+}
+
+/// Waits for what must come.
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "not seen: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+pub async fn stats(client: &Client) -> Stats {
+    match client.ask(Request::Stats).await.unwrap() {
+        Reply::Stats(stats) => stats,
+        other => panic!("{other:?}"),
     }
 }
 
@@ -351,5 +394,48 @@ impl Recorder {
         }
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().unwrap().unwrap();
+    }
+}
+
+/// A control that opens, changes and closes calls without a pause; every request must be answered as it should.
+pub struct Busy {
+    stop: Arc<AtomicBool>,
+    answers: Arc<AtomicU64>,
+    thread: JoinHandle<()>,
+}
+
+impl Busy {
+    pub fn start(relay: &Relay) -> Self {
+        let (stop, answers) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (stopping, counting) = (Arc::clone(&stop), Arc::clone(&answers));
+        let path = relay.socket("relay.sock");
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let (client, _events) = Client::connect(&path).await.unwrap();
+                let mut key = 0;
+                while !stopping.load(Ordering::Relaxed) {
+                    let mut call = Call::open(&client, key).await;
+                    call.move_callee(&client).await;
+                    assert_eq!(stats(&client).await.calls, 1);
+                    client.ask(Request::Close { call: call.key, label: None }).await.unwrap();
+                    key += 1;
+                    counting.fetch_add(4, Ordering::Relaxed);
+                }
+                assert_eq!(stats(&client).await.calls, 0);
+            });
+        });
+        Self { stop, answers, thread }
+    }
+
+    /// Requests answered so far.
+    pub fn answers(&self) -> u64 {
+        assert!(!self.thread.is_finished(), "a request was not answered");
+        self.answers.load(Ordering::Relaxed)
+    }
+
+    pub fn stop(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap();
     }
 }

@@ -15,6 +15,13 @@ use crate::table::Slot;
 /// How long cancelling may take: the kernel does it at once, or something is broken.
 const PATIENCE_NS: u64 = 1_000_000_000;
 
+impl Uring {
+    /// Keeps a descriptor of each of at most `sockets` sockets, as on kernels before 6.8; before the first one is opened.
+    pub fn keep_sockets(&mut self, sockets: u32) {
+        self.ring.keep_files(sockets);
+    }
+}
+
 impl Handover for Uring {
     fn stop(&mut self, engine: &mut Engine, freed: &mut Vec<Slot>) -> io::Result<()> {
         let deadline = Now::read().mono_ns + PATIENCE_NS;
