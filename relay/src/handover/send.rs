@@ -1,6 +1,7 @@
 //! The running relay's side: whoever connects may take over, once it has shown that it can. A thread of its own.
 
 use std::convert::Infallible;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::{Arc, mpsc};
@@ -143,24 +144,28 @@ fn give(
 ) -> Result<usize, HandoverError> {
     let slots: Vec<_> = state.workers.iter().map(engine::handover::State::slots).collect();
     let calls = state.workers.iter().map(engine::handover::State::call_count).sum();
+    in_time(link, deadline)?;
     link::say(link, &Message::State(Box::new(state)), connections)?;
     for (worker, (slots, orders)) in slots.into_iter().zip(orders).enumerate() {
         for slots in slots.chunks(BATCH) {
             let sockets = orders.copies(slots.to_vec())?;
             let fds: Vec<BorrowedFd<'_>> = sockets.iter().map(AsFd::as_fd).collect();
             link::say(link, &Message::Sockets { worker, slots: slots.to_vec() }, &fds)?;
-            expect_by(link, &Message::Taken, deadline)?;
+            in_time(link, deadline)?;
+            expect(link, &Message::Taken)?;
+            in_time(link, deadline)?;
         }
     }
-    expect_by(link, &Message::Ready, deadline)?;
+    expect(link, &Message::Ready)?;
     link::say(link, &Message::Go, &[])?;
     Ok(calls)
 }
 
-fn expect_by(link: &UnixStream, wanted: &Message, deadline: Instant) -> Result<(), HandoverError> {
+/// Bounds what is said and heard next.
+fn in_time(link: &UnixStream, deadline: Instant) -> io::Result<()> {
     let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
     link.set_read_timeout(Some(left))?;
-    expect(link, wanted)
+    link.set_write_timeout(Some(left))
 }
 
 fn expect(link: &UnixStream, wanted: &Message) -> Result<(), HandoverError> {

@@ -80,6 +80,7 @@ impl Service {
     /// its standard output, its log, and how long that was before.
     pub fn upgrade(&mut self, program: Option<PathBuf>) -> anyhow::Result<(ChildStdout, PathBuf, u64)> {
         anyhow::ensure!(self.child.is_some(), "{} does not run; it is started again in a moment", self.name);
+        self.failed_successor();
         anyhow::ensure!(self.successor.is_none(), "another upgrade is under way");
         let program = program.unwrap_or_else(|| self.program.clone());
         anyhow::ensure!(program.is_file(), "{} is no program", program.display());
@@ -105,6 +106,13 @@ impl Service {
         None
     }
 
+    /// The end of a process that did not take over, the first time that it is seen.
+    fn failed_successor(&mut self) -> Option<ExitStatus> {
+        let status = self.successor.as_mut()?.child.try_wait().ok().flatten()?;
+        self.successor = None;
+        Some(status)
+    }
+
     /// Sees to it that it runs; returns what a person should know.
     pub fn look_after(&mut self, now: Instant) -> Option<String> {
         if let Some(status) = self.ended() {
@@ -115,8 +123,7 @@ impl Service {
             let seconds = delay.as_secs_f64();
             return Some(format!("{} ended ({status}); it is started again in {seconds} s", self.name));
         }
-        if let Some(status) = self.successor.as_mut().and_then(|s| s.child.try_wait().ok().flatten()) {
-            self.successor = None;
+        if let Some(status) = self.failed_successor() {
             return Some(format!("{} was not upgraded ({status}); the old process goes on", self.name));
         }
         if self.child.is_some() || self.again.is_none_or(|at| at > now) {
