@@ -1,5 +1,8 @@
 //! An engine's rows, calls and counters as plain data: what a relay process hands to the one that takes over.
 
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
 
 use super::calls::Call;
@@ -17,6 +20,8 @@ pub struct State {
     rows: Vec<(Slot, Row)>,
     calls: Vec<Call>,
     tapping: TappingState,
+    /// Sockets that are to be connected, or to be so no longer; the rows say which are.
+    connections: VecDeque<(Slot, Option<SocketAddr>)>,
     forwarded: Count,
     received: u64,
     drops: DropCounters,
@@ -46,6 +51,7 @@ impl Engine {
             rows: self.table.rows().map(|(slot, row)| (slot, row.clone())).collect(),
             calls: self.calls.iter().flatten().cloned().collect(),
             tapping: self.tapping.export(),
+            connections: self.connections.clone(),
             forwarded: self.forwarded,
             received: self.received,
             drops: self.drops,
@@ -55,13 +61,16 @@ impl Engine {
     /// An engine of `size` slots (at least [`State::size`]) that goes on where another one was; `tap` are the handles of
     /// the ring that this one wrote, of the relay `epoch`.
     pub fn resume(state: State, size: u32, tap: Handles, epoch: u64, spans: Spans) -> std::io::Result<Self> {
-        let State { rows, calls, tapping, forwarded, received, drops } = state;
+        let State { rows, calls, tapping, connections: theirs, forwarded, received, drops } = state;
+        let mut connections = VecDeque::with_capacity(size as usize);
+        connections.extend(theirs);
         Ok(Self {
             table: Table::with_rows(size, rows),
             by_key: (0..).zip(&calls).map(|(index, call)| (call.key, index)).collect(),
             calls: calls.into_iter().map(Some).collect(),
             tapping: Tapping::resume(tapping, tap, epoch)?,
             spans,
+            connections,
             forwarded,
             received,
             drops,
