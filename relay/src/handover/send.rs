@@ -7,6 +7,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, poll};
 use tokio::sync::oneshot;
 
 use super::link::{self, Message, State, Welcome};
@@ -65,7 +66,11 @@ impl Keeper {
     /// Serves until the relay is taken over, which ends the process.
     pub fn serve(self) {
         loop {
-            match self.listener.accept() {
+            // A thread that waits in accept keeps a descriptor's number from others all the time.
+            let mut readable = [PollFd::new(&self.listener, PollFlags::IN)];
+            let waited = poll(&mut readable, None).map_err(io::Error::from);
+            match waited.and_then(|_| self.listener.accept()) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Ok((link, _)) => {
                     let Err(e) = self.hand_over(&link);
                     tracing::warn!("not taken over, everything goes on: {e}");
