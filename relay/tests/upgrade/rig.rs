@@ -186,13 +186,15 @@ pub struct Phone {
     pub socket: UdpSocket,
     sent: u32,
     heard: u32,
+    /// SSRC and sequence number of what was heard last: what the relay shows instead of the other party's.
+    shown: Option<([u8; 4], u16)>,
 }
 
 impl Phone {
     fn new() -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_nonblocking(true).unwrap();
-        Self { socket, sent: 0, heard: 0 }
+        Self { socket, sent: 0, heard: 0, shown: None }
     }
 
     fn media(&self) -> LegMedia {
@@ -229,6 +231,14 @@ impl Phone {
                             self.heard
                         ));
                     }
+                    let (ssrc, sequence) = shown(&buffer);
+                    if self
+                        .shown
+                        .is_some_and(|(last, number)| (last, number.wrapping_add(1)) != (ssrc, sequence))
+                    {
+                        return Err(format!("shown as {ssrc:x?} {sequence} after {:x?}", self.shown));
+                    }
+                    self.shown = Some((ssrc, sequence));
                     self.heard += 1;
                 }
                 Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(()),
@@ -236,6 +246,11 @@ impl Phone {
             }
         }
     }
+}
+
+/// SSRC and sequence number.
+fn shown(packet: &[u8]) -> ([u8; 4], u16) {
+    (*packet[8..].first_chunk().unwrap(), u16::from_be_bytes([packet[2], packet[3]]))
 }
 
 fn number(packet: &[u8]) -> u32 {
