@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use super::calls::Call;
+use super::digits::Digits;
 use super::tapping::{Tapping, TappingState};
 use super::{Engine, Spans};
 use crate::drop_reason::DropCounters;
@@ -45,7 +46,8 @@ impl State {
 }
 
 impl Engine {
-    /// What this engine knows. Its lane must have stopped, and every slot that it closed must have been released.
+    /// What this engine knows. Its lane must have stopped, every slot that it closed must have been released, and every
+    /// digit must have been taken.
     pub fn export(&mut self) -> State {
         State {
             rows: self.table.rows().map(|(slot, row)| (slot, row.clone())).collect(),
@@ -71,6 +73,7 @@ impl Engine {
             tapping: Tapping::resume(tapping, tap, epoch)?,
             spans,
             connections,
+            digits: Digits::new(),
             forwarded,
             received,
             drops,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::Worker;
+use super::{Report, Worker};
 use crate::engine::handover::State;
 use crate::engine::{Engine, Spans};
 use crate::lane::Lane;
@@ -79,6 +79,9 @@ impl Worker {
     pub(super) fn halt(&mut self, halt: Halt) -> io::Result<()> {
         let stopped = self.lane.stop(&mut self.engine, &mut self.freed);
         self.freed.drain(..).for_each(|slot| self.engine.release(slot));
+        while let Some(digit) = self.engine.next_digit() {
+            self.report(Report::Event(digit));
+        }
         self.engine.batch_done();
         // What came of earlier commands must be known before anybody writes down how things are.
         for _ in 0..TRIES {
