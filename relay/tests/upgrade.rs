@@ -8,8 +8,12 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "upgrade/fake.rs"]
+mod fake;
 #[path = "upgrade/rig.rs"]
 mod rig;
+#[path = "running_relay/rig.rs"]
+mod running;
 
 use std::time::Duration;
 
@@ -17,7 +21,8 @@ use relay::call::CallKey;
 use relay::program::Client;
 use relay::program::message::{CallCounters, Event, LiveCall, Reply, Request};
 use relay::tap;
-use rig::{Call, Recorder, Relay, Traffic};
+use rig::{Call, Recorder, Succession, Traffic};
+use running::stats;
 
 const CALLS: u64 = 24;
 
@@ -55,7 +60,7 @@ async fn check_counters(client: &Client, call: &Call) {
 #[tokio::test]
 async fn relays_follow_each_other_under_load_and_nobody_notices() {
     for (lane, first) in rig::lanes(26_000) {
-        let mut relay = Relay::start(lane, first);
+        let mut relay = rig::start(lane, first);
         let recorder = Recorder::attach(&relay);
         let (client, mut events) = relay.connect().await;
         let epoch = client.epoch();
@@ -75,7 +80,7 @@ async fn relays_follow_each_other_under_load_and_nobody_notices() {
         loop {
             match tokio::time::timeout(Duration::from_secs(10), events.recv()).await.unwrap().unwrap() {
                 Event::Recorder { attached: false } => break,
-                Event::Recorder { attached: true } | Event::Load(_) => {}
+                Event::Recorder { attached: true } | Event::Load(_) | Event::Silent { .. } => {}
                 other => panic!("{other:?}"),
             }
         }
@@ -89,7 +94,7 @@ async fn relays_follow_each_other_under_load_and_nobody_notices() {
 #[tokio::test]
 async fn after_an_upgrade_calls_are_opened_changed_and_closed_as_ever() {
     for (lane, first) in rig::lanes(25_000) {
-        let mut relay = Relay::start(lane, first);
+        let mut relay = rig::start(lane, first);
         let (client, _events) = relay.connect().await;
         let mut calls = open(&client).await;
         let closed = calls.pop().unwrap();
@@ -97,10 +102,10 @@ async fn after_an_upgrade_calls_are_opened_changed_and_closed_as_ever() {
         let traffic = Traffic::start(calls);
         relay.upgrade();
         let mut calls = traffic.stop();
-        let stats = rig::stats(&client).await;
+        let totals = stats(&client).await;
         let pairs = 2 * calls.len() as u64;
-        assert_eq!((stats.calls, stats.pairs_free + stats.pairs_resting), (CALLS - 1, 200 - pairs));
-        assert_eq!(stats.workers.iter().map(|w| w.sockets).sum::<u64>(), pairs * 2);
+        assert_eq!((totals.calls, totals.pairs_free + totals.pairs_resting), (CALLS - 1, 200 - pairs));
+        assert_eq!(totals.workers.iter().map(|w| w.sockets).sum::<u64>(), pairs * 2);
 
         calls[0].move_callee(&client).await;
         calls.push(Call::open(&client, 1_000).await);
@@ -113,16 +118,16 @@ async fn after_an_upgrade_calls_are_opened_changed_and_closed_as_ever() {
             check_counters(&client, call).await;
             client.ask(Request::Close { call: call.key, label: None }).await.unwrap();
         }
-        let stats = rig::stats(&client).await;
-        assert_eq!((stats.calls, stats.pairs_free + stats.pairs_resting), (0, 200));
+        let totals = stats(&client).await;
+        assert_eq!((totals.calls, totals.pairs_free + totals.pairs_resting), (0, 200));
         // A slot comes back a moment after its call.
-        while rig::stats(&client).await.workers.iter().any(|w| w.sockets > 0) {}
+        while stats(&client).await.workers.iter().any(|w| w.sockets > 0) {}
     }
 }
 
 #[test]
 fn requests_under_way_are_answered_whoever_answers() {
-    let mut relay = Relay::start("auto", 24_600);
+    let mut relay = rig::start("auto", 24_600);
     let control = rig::Busy::start(&relay);
     for _ in 0..5 {
         relay.upgrade();
@@ -135,19 +140,21 @@ fn requests_under_way_are_answered_whoever_answers() {
 #[tokio::test]
 async fn settings_may_change_with_an_upgrade() {
     for (lane, first) in rig::lanes(24_000) {
-        let mut relay = Relay::start(lane, first);
+        let mut relay = rig::start(lane, first);
         let (client, _events) = relay.connect().await;
         let traffic = Traffic::start(open(&client).await);
         // The other lane, one worker, and ports that no call has.
         let other = if lane == "mmsg" { "auto" } else { "mmsg" };
         let last = first + 399;
-        relay.settings(
-            "pop.toml",
-            &format!("[relay]\nlane = \"{other}\"\nworkers = 1\nports = \"{}-{last}\"\n", first + 380),
+        let address = running::own_address();
+        let settings = format!(
+            "address = \"{address}\"\nlane = \"{other}\"\nworkers = 1\nports = \"{}-{last}\"",
+            first + 380
         );
+        relay.write("other.toml", &settings);
         relay.upgrade();
-        let stats = rig::stats(&client).await;
-        assert_eq!((stats.workers.len(), stats.pairs_total), (2, 10), "a tap ring needs its worker");
+        let totals = stats(&client).await;
+        assert_eq!((totals.workers.len(), totals.pairs_total), (2, 10), "a tap ring needs its worker");
         let calls = traffic.stop();
         let new = Call::open(&client, 1_000).await;
         assert!(new.ports.iter().all(|p| p.rtp >= first + 380), "{:?}", new.ports);
@@ -155,28 +162,28 @@ async fn settings_may_change_with_an_upgrade() {
             check_counters(&client, call).await;
             client.ask(Request::Close { call: call.key, label: None }).await.unwrap();
         }
-        let stats = rig::stats(&client).await;
-        assert_eq!(stats.pairs_free + stats.pairs_resting, 8, "ports that are no more are forgotten");
+        let totals = stats(&client).await;
+        assert_eq!(totals.pairs_free + totals.pairs_resting, 8, "ports that are no more are forgotten");
     }
 }
 
 #[tokio::test]
 async fn where_the_new_relay_fails_the_old_one_goes_on() {
     for (lane, first) in rig::lanes(23_000) {
-        let mut relay = Relay::start(lane, first);
+        let mut relay = rig::start(lane, first);
         let recorder = Recorder::attach(&relay);
         let (client, _events) = relay.connect().await;
         let traffic = Traffic::start(open(&client).await);
-        relay.settings("bad.toml", "[relay]\nports = \"30000-30002\"\n");
+        relay.write("bad.toml", "ports = \"30000-30002\"");
         assert!(!rig::ended(&mut relay.successor("bad.toml")).success());
 
         let path = relay.socket("upgrade.sock");
-        rig::fake::wrong_version(&path);
-        rig::fake::talks_nonsense(&path);
-        for step in rig::fake::Step::ALL {
-            rig::fake::vanishes_after(&path, step);
+        fake::wrong_version(&path);
+        fake::talks_nonsense(&path);
+        for step in fake::Step::ALL {
+            fake::vanishes_after(&path, step);
         }
-        rig::fake::hangs_after(&path, rig::fake::Step::State);
+        fake::hangs_after(&path, fake::Step::State);
         let silent = std::os::unix::net::UnixStream::connect(&path).unwrap();
         assert!(relay.runs(), "none of them ended it");
         // This one has to wait until the relay has lost its patience with the silent one.
@@ -193,7 +200,7 @@ async fn where_the_new_relay_fails_the_old_one_goes_on() {
 #[tokio::test]
 async fn a_new_relay_that_is_stopped_and_killed_at_any_time_does_no_harm() {
     for (lane, first) in rig::lanes(22_000) {
-        let mut relay = Relay::start(lane, first);
+        let mut relay = rig::start(lane, first);
         let recorder = Recorder::attach(&relay);
         let (client, _events) = relay.connect().await;
         let traffic = Traffic::start(open(&client).await);
@@ -214,8 +221,8 @@ async fn a_new_relay_that_is_stopped_and_killed_at_any_time_does_no_harm() {
 
 #[test]
 fn where_no_relay_runs_there_is_nothing_to_take_over() {
-    let mut relay = Relay::start("auto", 21_800);
+    let mut relay = rig::start("auto", 21_800);
     relay.child.kill().unwrap();
     relay.child.wait().unwrap();
-    assert!(!rig::ended(&mut relay.successor("pop.toml")).success());
+    assert!(!rig::ended(&mut relay.successor("other.toml")).success());
 }

@@ -1,13 +1,8 @@
 //! Relay processes that follow each other, calls with paced traffic through them, and a recorder that counts.
 
-#[path = "fake.rs"]
-pub mod fake;
-
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, ErrorKind};
 use std::net::{SocketAddr, UdpSocket};
-use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -15,13 +10,11 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use relay::call::{CallKey, Leg};
-use relay::lane::{self, Choice, LaneKind};
 use relay::program::Client;
-use relay::program::client::ClientError;
-use relay::program::message::{
-    Event, LegMedia, LocalPorts, PayloadTypes, Refusal, Remote, Reply, Request, Stats, Stream,
-};
+use relay::program::message::{LegMedia, LocalPorts, PayloadTypes, Remote, Request, Stream};
 use relay::tap::{self, Kind};
+
+use crate::running::{self, Relay, opened, own_address, stats};
 
 /// How long anything may take that must happen.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -29,54 +22,60 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const PACE: Duration = Duration::from_millis(20);
 const HEADER: usize = 12;
 
-/// The relay that runs in a folder; killed and reaped when dropped.
-pub struct Relay {
-    pub child: Child,
-    folder: tempfile::TempDir,
+/// A relay of two workers with 400 ports from this one on.
+pub fn start(lane: &str, first_port: u16) -> Relay {
+    let relay = Relay::configured(&settings(lane, first_port), None);
+    relay.write("other.toml", &settings(lane, first_port));
+    relay
 }
 
-impl Drop for Relay {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn settings(lane: &str, first_port: u16) -> String {
+    let last = first_port + 399;
+    let address = own_address();
+    format!(
+        "lane = \"{lane}\"\nworkers = 2\naddress = \"{address}\"\nport_rest_seconds = 0\nports = \"{first_port}-{last}\""
+    )
 }
 
-impl Relay {
-    pub fn start(lane: &str, first_port: u16) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let settings = format!(
-            "[relay]\nlane = \"{lane}\"\nworkers = 2\nports = \"{first_port}-{}\"\ntap_ring_mib = 4\nport_rest_seconds = 0\n",
-            first_port + 399
-        );
-        std::fs::write(folder.path().join("pop.toml"), settings).unwrap();
-        let child = command(&folder, "pop.toml").stdout(Stdio::null()).spawn().unwrap();
-        let relay = Self { child, folder };
-        let deadline = Instant::now() + PATIENCE;
-        while UnixStream::connect(relay.socket("tap.sock")).is_err() {
-            assert!(Instant::now() < deadline, "the relay does not start");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        relay
-    }
+/// A relay that others take over from.
+pub trait Succession {
+    /// Writes another settings file with this section.
+    fn write(&self, name: &str, settings: &str);
 
-    pub fn socket(&self, name: &str) -> PathBuf {
-        self.folder.path().join("run").join(name)
-    }
-
-    /// Writes another settings file.
-    pub fn settings(&self, name: &str, text: &str) {
-        std::fs::write(self.folder.path().join(name), text).unwrap();
-    }
-
-    /// Starts a process that is to take over.
-    pub fn successor(&self, settings: &str) -> Child {
-        command(&self.folder, settings).arg("--take-over").stdout(Stdio::piped()).spawn().unwrap()
-    }
+    /// Starts a process that is to take over, with the settings file of this name.
+    fn successor(&self, settings: &str) -> Child;
 
     /// Has another process take over, and says what that one said.
-    pub fn upgrade(&mut self) -> String {
-        let mut successor = self.successor("pop.toml");
+    fn upgrade(&mut self) -> String;
+
+    /// Has another process take over, stops it after `delay` and kills it, unless it has taken over by then. True: it
+    /// was killed.
+    fn upgrade_and_kill(&mut self, delay: Duration) -> bool;
+
+    /// Whether the process that was last seen to run runs.
+    fn runs(&mut self) -> bool;
+}
+
+impl Succession for Relay {
+    fn write(&self, name: &str, settings: &str) {
+        std::fs::write(self.folder.path().join(name), format!("[relay]\n{settings}\n")).unwrap();
+    }
+
+    fn successor(&self, settings: &str) -> Child {
+        let folder = self.folder.path();
+        Command::new(env!("CARGO_BIN_EXE_bauta-relay"))
+            .arg("--take-over")
+            .arg("--state")
+            .arg(folder)
+            .arg("--config")
+            .arg(folder.join(settings))
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
+    fn upgrade(&mut self) -> String {
+        let mut successor = self.successor("other.toml");
         let mut line = String::new();
         BufReader::new(successor.stdout.take().unwrap()).read_line(&mut line).unwrap();
         assert!(line.contains("took over"), "{line}");
@@ -86,10 +85,8 @@ impl Relay {
         line
     }
 
-    /// Has another process take over, stops it after `delay` and kills it, unless it has taken over by then. True: it
-    /// was killed.
-    pub fn upgrade_and_kill(&mut self, delay: Duration) -> bool {
-        let mut successor = self.successor("pop.toml");
+    fn upgrade_and_kill(&mut self, delay: Duration) -> bool {
+        let mut successor = self.successor("other.toml");
         std::thread::sleep(delay);
         let signal = |child: &Child, signal| {
             rustix::process::kill_process(rustix::process::Pid::from_child(child), signal).unwrap();
@@ -110,30 +107,9 @@ impl Relay {
         false
     }
 
-    /// Whether the process that was last seen to run runs.
-    pub fn runs(&mut self) -> bool {
+    fn runs(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }
-
-    pub async fn connect(&self) -> (Client, tokio::sync::mpsc::UnboundedReceiver<Event>) {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            match Client::connect(&self.socket("relay.sock")).await {
-                Ok(connected) => return connected,
-                // A client that just went away is still being noticed.
-                Err(ClientError::Refused(Refusal::Busy)) if Instant::now() < deadline => {
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                }
-                Err(e) => panic!("{e}"),
-            }
-        }
-    }
-}
-
-fn command(folder: &tempfile::TempDir, settings: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_bauta-relay"));
-    command.arg("--state").arg(folder.path()).arg("--config").arg(folder.path().join(settings));
-    command
 }
 
 /// Waits for a process's end.
@@ -148,15 +124,9 @@ pub fn ended(child: &mut Child) -> ExitStatus {
     }
 }
 
-/// Lanes that this machine has, with a port range for each, `first` being free.
+/// Lanes that this machine has, with 400 ports for each, `first` being free.
 pub fn lanes(first: u16) -> Vec<(&'static str, u16)> {
-    match lane::choose(Choice::Auto) {
-        Ok((LaneKind::Uring, _)) => vec![("mmsg", first), ("uring", first + 400)],
-        other => {
-            println!("skipped: the uring lane: {other:?}");
-            vec![("mmsg", first)]
-        }
-    }
+    running::lanes().into_iter().map(|(lane, offset)| (lane, first + 4 * offset)).collect()
 }
 
 /// Waits for what must come.
@@ -165,13 +135,6 @@ pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
     while !holds() {
         assert!(Instant::now() < deadline, "not seen: {what}");
         std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-pub async fn stats(client: &Client) -> Stats {
-    match client.ask(Request::Stats).await.unwrap() {
-        Reply::Stats(stats) => stats,
-        other => panic!("{other:?}"),
     }
 }
 
@@ -268,7 +231,7 @@ impl Call {
             label: Some(b"label".to_vec()),
             streams: vec![Self::stream(&phones)],
         };
-        let Reply::Opened(ports) = client.ask(request).await.unwrap() else { panic!() };
+        let ports = opened(client, request).await;
         Self { key, phones, ports: ports[0] }
     }
 
@@ -282,7 +245,7 @@ impl Call {
         *callee = Phone { sent: callee.sent, heard: caller.sent, ..Phone::new() };
         let streams = vec![Self::stream(&self.phones)];
         let update = Request::Update { call: self.key, blob: None, label: None, streams };
-        let Reply::Opened(ports) = client.ask(update).await.unwrap() else { panic!() };
+        let ports = opened(client, update).await;
         assert_eq!(ports, [self.ports]);
     }
 
