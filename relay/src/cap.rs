@@ -2,8 +2,10 @@
 //!
 //! A bucket that holds one second's packets: a burst after a stall passes, a flood does not.
 
+use serde::{Deserialize, Serialize};
+
 /// A bucket of packets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct RateCap {
     /// Packets a second; 0 for no limit.
     per_second: u32,

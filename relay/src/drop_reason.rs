@@ -1,5 +1,7 @@
 //! Why a packet is not forwarded: the discriminant indexes the counters, the name is the metric's label.
 
+use serde::{Deserialize, Serialize};
+
 macro_rules! drop_reasons {
     ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal,)+) => {
         /// Why a packet was dropped.
@@ -66,7 +68,7 @@ drop_reasons! {
 }
 
 /// One counter per reason.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DropCounters([u64; DropReason::COUNT]);
 
 impl Default for DropCounters {

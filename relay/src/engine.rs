@@ -5,6 +5,7 @@
 
 mod calls;
 mod digits;
+pub mod handover;
 mod learning;
 mod reports;
 mod tapping;

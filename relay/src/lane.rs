@@ -4,6 +4,7 @@
 //! lane reports the slot once no operation is left on it, and only then may the slot be used again.
 
 mod choice;
+mod handover;
 mod mmsg;
 mod uring;
 
@@ -12,6 +13,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 pub use choice::{Choice, LaneKind, choose};
+pub use handover::Handover;
 pub use mmsg::Mmsg;
 pub use uring::Uring;
 
@@ -19,7 +21,7 @@ use crate::engine::Engine;
 use crate::table::Slot;
 
 /// A way of executing rows.
-pub trait Lane {
+pub trait Lane: Handover {
     /// Starts to receive on `socket` for `slot`.
     fn open(&mut self, slot: Slot, socket: OwnedFd) -> io::Result<()>;
 

@@ -15,6 +15,8 @@ pub mod dtmf;
 #[cfg(feature = "lanes")]
 pub mod engine;
 #[cfg(feature = "lanes")]
+pub mod handover;
+#[cfg(feature = "lanes")]
 pub mod interface;
 #[cfg(feature = "lanes")]
 pub mod lane;

@@ -17,10 +17,10 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// Begins at `now_ns` (monotonic) with `cpu_ns` of CPU time spent and no packet received.
-    pub const fn starting(now_ns: u64, cpu_ns: u64) -> Self {
+    /// Begins at `now_ns` (monotonic) with `cpu_ns` of CPU time spent and `received` packets.
+    pub const fn starting(now_ns: u64, cpu_ns: u64, received: u64) -> Self {
         let load = Load { packets_per_second: 0, busy_permille: 0 };
-        Self { at_ns: now_ns, cpu_ns, received: 0, load }
+        Self { at_ns: now_ns, cpu_ns, received, load }
     }
 
     /// Measures, from the totals of packets received and CPU time spent.
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_measurement_is_of_the_time_since_the_last() {
-        let mut meter = Meter::starting(5 * SECOND, 100);
+        let mut meter = Meter::starting(5 * SECOND, 100, 0);
         assert_eq!(meter.measure(6 * SECOND, 100 + SECOND / 4, 5_000), load(5_000, 250));
         assert_eq!(meter.measure(8 * SECOND, 100 + SECOND / 4, 5_000), load(0, 0));
         assert_eq!(meter.measure(8 * SECOND + SECOND / 2, 100 + SECOND, 5_100), load(200, 1_000));

@@ -5,9 +5,12 @@
 mod pool;
 
 use std::cmp::Reverse;
+use std::collections::HashSet;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
+
+use serde::{Deserialize, Serialize};
 
 use crate::interface::{Address, Interface};
 use crate::program::message::{Family, InterfaceStats, LocalPorts, Place, Refusal};
@@ -31,7 +34,7 @@ struct Bindable {
 }
 
 /// A pair that was taken. Whoever has it gives it back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pair {
     /// Index of its address.
     origin: usize,
@@ -91,6 +94,36 @@ impl Ports {
     pub fn put_back(&mut self, pair: Pair) {
         if let Some(origin) = self.addresses.get_mut(pair.origin) {
             origin.pool.put_back(pair.local.rtp);
+        }
+    }
+
+    /// Per address: which it is, and its pairs that rest with the time until which they do.
+    pub fn export(&self) -> Vec<(IpAddr, Vec<(u16, u64)>)> {
+        self.addresses.iter().map(|a| (a.address.bound, a.pool.export())).collect()
+    }
+
+    /// Goes on where the ports of another process were, which knew `theirs`: the pairs `taken` are taken, and what rested
+    /// rests. Pairs that the settings have no more are forgotten when they are given back.
+    pub fn adopt<'a>(
+        &mut self,
+        theirs: &[(IpAddr, Vec<(u16, u64)>)],
+        taken: impl Iterator<Item = &'a mut Pair>,
+    ) {
+        let mut free: Vec<HashSet<u16>> = self.addresses.iter().map(|a| a.pool.all_free()).collect();
+        let mut find = |bound: IpAddr, rtp: u16| {
+            let mut places = self.addresses.iter().zip(&mut free).map(|(a, free)| (a.address.bound, free));
+            places.position(|(address, free)| address == bound && free.remove(&rtp))
+        };
+        for pair in taken {
+            let place = theirs.get(pair.origin).and_then(|(bound, _)| find(*bound, pair.local.rtp));
+            pair.origin = place.unwrap_or(usize::MAX);
+        }
+        let every = theirs.iter().flat_map(|(bound, resting)| resting.iter().map(move |r| (*bound, *r)));
+        let mut rest: Vec<(usize, (u16, u64))> =
+            every.filter_map(|(bound, (rtp, until))| Some((find(bound, rtp)?, (rtp, until)))).collect();
+        rest.sort_by_key(|(_, (_, until_ns))| *until_ns);
+        for (index, (address, free)) in self.addresses.iter_mut().zip(&free).enumerate() {
+            address.pool.adopt(free, rest.iter().filter(|(i, _)| *i == index).map(|(_, resting)| *resting));
         }
     }
 
@@ -258,5 +291,27 @@ mod tests {
         assert_eq!(figures(ports.stats(1)), [("a".into(), 2, 0, 2), ("b".into(), 4, 1, 6)]);
         assert_eq!(figures(ports.stats(REST)), [("a".into(), 2, 0, 2), ("b".into(), 5, 0, 6)]);
         assert_eq!(ports.total(), 8);
+    }
+
+    #[test]
+    fn ports_taken_over_are_taken_or_rest_as_they_did() {
+        let list = [("127.0.0.1", 28_860, 28_865), ("127.0.0.2", 28_860, 28_863)];
+        let mut old = ports(&[interface("a", &list)]);
+        let mut pairs: Vec<Pair> = (0..5).map(|_| old.take(place(0, Family::Any), 0).unwrap().pair).collect();
+        old.give(pairs.remove(0), 7);
+        // The settings have changed meanwhile: another order, and fewer ports.
+        let other = [("127.0.0.2", 28_860, 28_863), ("127.0.0.1", 28_862, 28_865)];
+        let mut new = ports(&[interface("a", &other)]);
+        new.adopt(&old.export(), pairs.iter_mut());
+        let stats = |ports: &mut Ports, now| {
+            let stats = ports.stats(now).remove(0);
+            (stats.pairs_free, stats.pairs_resting)
+        };
+        let (before, _) = stats(&mut new, 7 + REST);
+        assert!(before <= 1, "at most what rested is free");
+        pairs.iter().for_each(|pair| new.give(*pair, 8));
+        let (free, resting) = stats(&mut new, 8);
+        assert_eq!(free + resting, 4, "the pair that is no more did not come back");
+        assert_eq!(stats(&mut new, 9 + REST), (4, 0));
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Owned by a worker, indexed by slot.
 
+use serde::{Deserialize, Serialize};
+
 use crate::call::{CallKey, Leg};
 use crate::cap::RateCap;
 use crate::drop_reason::DropCounters;
@@ -13,7 +15,7 @@ use crate::source::Source;
 use crate::sys::clock::Timeline;
 
 /// Which of a leg's two ports a row is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Port {
     /// The even port; with rtcp-mux it carries RTCP too.
     Rtp,
@@ -22,7 +24,7 @@ pub enum Port {
 }
 
 /// The rows of one leg of one stream, as slot indices.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pair {
     /// Slot of the RTP row.
     pub rtp: u32,
@@ -31,7 +33,7 @@ pub struct Pair {
 }
 
 /// One row of the binding table.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[allow(clippy::struct_excessive_bools, reason = "independent facts, each negotiated by itself")]
 pub struct Row {
     /// What this port is for.
@@ -170,7 +172,7 @@ impl Row {
 }
 
 /// Packets of a row that the tap ring had no room for, not yet told to the recorder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gap {
     /// How many.
     pub packets: u64,

@@ -5,24 +5,29 @@
 
 mod calls;
 mod connection;
+mod handover;
 mod limits;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use ringbuf::traits::Consumer;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::task::JoinSet;
 
 use crate::call::CallKey;
+use crate::handover::Freeze;
 use crate::load::Balance;
 use crate::ports::Ports;
 use crate::program::message::{Event, Frame, Interface, Refusal, Stats};
 use crate::worker::{Answer, Command, Handle, Report};
 use calls::Entry;
+use connection::Connection;
+pub use handover::State;
 use limits::Gate;
 pub use limits::Limits;
 
@@ -45,6 +50,10 @@ pub struct Setup {
     pub stats: Stats,
     /// Tells when a recorder attaches (true) or goes.
     pub recorder: mpsc::UnboundedReceiver<bool>,
+    /// Asks the server to stop, so that another process can go on.
+    pub freezes: mpsc::UnboundedReceiver<Freeze>,
+    /// What the server of another process knew, with the connections of its clients.
+    pub taken_over: Option<(State, Vec<UnixStream>)>,
 }
 
 /// The server's state; borrowed only between awaits.
@@ -54,6 +63,8 @@ struct Server {
     waiting: Vec<VecDeque<(u64, Command)>>,
     pending: HashMap<u64, oneshot::Sender<Result<Answer, Refusal>>>,
     ticket: u64,
+    /// Requests that are being carried out.
+    answering: usize,
     calls: BTreeMap<CallKey, Entry>,
     balance: Balance,
     ports: Ports,
@@ -65,13 +76,28 @@ struct Server {
     taken: bool,
     /// Where events go: the connected client, once it has subscribed.
     subscriber: Option<mpsc::UnboundedSender<Frame>>,
+    /// Whether clients are to end their tasks, because another process may go on.
+    leaving: watch::Sender<bool>,
+    /// What the subscriber is to be told when somebody goes on.
+    held: Vec<Event>,
 }
 
 type Shared = Rc<RefCell<Server>>;
 
 /// Serves until the future is dropped.
 pub async fn serve(setup: Setup) -> io::Result<()> {
-    let Setup { listener, workers, ports, limits, interfaces, epoch, stats, mut recorder } = setup;
+    let Setup {
+        listener,
+        workers,
+        ports,
+        limits,
+        interfaces,
+        epoch,
+        stats,
+        mut recorder,
+        mut freezes,
+        taken_over,
+    } = setup;
     listener.set_nonblocking(true)?;
     let listener = tokio::net::UnixListener::from_std(listener)?;
     let bells: Vec<Arc<Notify>> = workers.iter().map(|w| Arc::clone(&w.bell)).collect();
@@ -81,6 +107,7 @@ pub async fn serve(setup: Setup) -> io::Result<()> {
         workers,
         pending: HashMap::new(),
         ticket: 0,
+        answering: 0,
         calls: BTreeMap::new(),
         ports,
         interfaces,
@@ -89,7 +116,17 @@ pub async fn serve(setup: Setup) -> io::Result<()> {
         gate: Gate::new(limits),
         taken: false,
         subscriber: None,
+        leaving: watch::Sender::new(false),
+        held: Vec::new(),
     }));
+    let mut clients = JoinSet::new();
+    if let Some((state, streams)) = taken_over {
+        let known = server.borrow_mut().adopt(state);
+        for (stream, (buffer, seated, subscribed)) in streams.into_iter().zip(known) {
+            Connection::resume(stream, buffer, seated, subscribed)?.serve(&server, &mut clients);
+        }
+        server.borrow_mut().held.clear();
+    }
     for (index, bell) in bells.into_iter().enumerate() {
         let server = Rc::clone(&server);
         tokio::task::spawn_local(async move {
@@ -111,9 +148,20 @@ pub async fn serve(setup: Setup) -> io::Result<()> {
                         continue;
                     }
                 };
-                tokio::task::spawn_local(connection::run(stream, Rc::clone(&server)));
+                Connection::new(stream).serve(&server, &mut clients);
             }
             Some(attached) = recorder.recv() => server.borrow_mut().recorder_changed(attached),
+            Some(_) = clients.join_next() => {}
+            Some(freeze) = freezes.recv() => {
+                server.borrow_mut().leaving.send_replace(true);
+                while let Ok(attached) = recorder.try_recv() {
+                    server.borrow_mut().recorder_changed(attached);
+                }
+                let connections = handover::freeze(&server, freeze, &mut clients).await;
+                server.borrow_mut().leaving.send_replace(false);
+                connections.into_iter().for_each(|c| c.serve(&server, &mut clients));
+                server.borrow_mut().held.clear();
+            }
         }
     }
 }
@@ -154,8 +202,10 @@ impl Server {
         }
     }
 
-    fn tell(&self, event: Event) {
-        if let Some(subscriber) = &self.subscriber {
+    fn tell(&mut self, event: Event) {
+        if *self.leaving.borrow() {
+            self.held.push(event);
+        } else if let Some(subscriber) = &self.subscriber {
             let _ = subscriber.send(Frame::Event(event));
         }
     }

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod limits;
 #[cfg(feature = "lanes")]
 pub mod mmsg;
+pub mod rights;
 #[cfg(feature = "lanes")]
 pub mod socket;
 pub mod unix;

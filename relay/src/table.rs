@@ -2,9 +2,10 @@
 //! apart from the row that has the slot now. Owned by one worker.
 
 use crate::row::Row;
+use serde::{Deserialize, Serialize};
 
 /// A place in the table, and which of its tenants is meant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Slot {
     /// Position.
     pub index: u32,
@@ -32,6 +33,27 @@ impl Table {
     pub fn new(size: u32) -> Self {
         let entries = (0..size).map(|_| Entry { generation: 0, row: None }).collect();
         Self { entries, free: (0..size).rev().collect() }
+    }
+
+    /// A table of `size` slots with these rows in their places; a row outside is left out.
+    pub fn with_rows(size: u32, rows: Vec<(Slot, Row)>) -> Self {
+        let mut table = Self::new(size);
+        for (slot, row) in rows {
+            if let Some(entry) = table.entries.get_mut(slot.index as usize) {
+                *entry = Entry { generation: slot.generation, row: Some(row) };
+            }
+        }
+        let Self { entries, free } = &mut table;
+        free.retain(|index| entries.get(*index as usize).is_some_and(|e| e.row.is_none()));
+        table
+    }
+
+    /// Every row that there is.
+    pub fn rows(&self) -> impl Iterator<Item = (Slot, &Row)> {
+        (0..).zip(&self.entries).filter_map(|(index, entry)| {
+            let slot = Slot { index, generation: entry.generation };
+            entry.row.as_ref().map(|row| (slot, row))
+        })
     }
 
     /// How many slots there are.
@@ -121,5 +143,20 @@ mod tests {
         assert!(table.clear(old).is_none());
         table.release(old);
         assert!(table.get(new).is_some() && table.free() == 0, "a stale release takes nothing away");
+    }
+
+    #[test]
+    fn a_table_made_of_rows_has_each_in_its_place_and_the_rest_free() {
+        let mut table = Table::new(3);
+        let first = table.take().unwrap();
+        table.release(first);
+        let slots = [table.take().unwrap(), table.take().unwrap()];
+        slots.iter().for_each(|slot| table.put(*slot, row(Port::Rtp)));
+        let rows = table.rows().map(|(slot, row)| (slot, row.clone())).collect();
+        let mut other = Table::with_rows(4, rows);
+        assert!(slots.iter().all(|slot| other.get(*slot).is_some()));
+        assert!(other.get(first).is_none(), "the tenant before");
+        let free: Vec<u32> = std::iter::from_fn(|| other.take()).map(|slot| slot.index).collect();
+        assert_eq!(free, [2, 3]);
     }
 }

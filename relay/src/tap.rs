@@ -18,6 +18,6 @@ mod memory;
 mod record;
 mod ring;
 
-pub use handover::{Attachment, Host, TapError, attach};
+pub use handover::{Attachment, Host, Seat, TapError, attach};
 pub use record::{Kind, Record};
-pub use ring::{Full, Handles, Poisoned, Reader, Writer, create};
+pub use ring::{Full, Handles, Poisoned, Position, Reader, Writer, create};

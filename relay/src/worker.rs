@@ -1,6 +1,8 @@
 //! A worker: one thread on one core, with one lane and one engine. It turns the lane, and applies commands between
 //! batches; the server talks to it through two rings and two wake-ups, so nothing is shared and nothing waits.
 
+pub mod handover;
+
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, mpsc};
@@ -20,6 +22,7 @@ use crate::program::message::{CallCounters, Event, Load, Refusal, Stream, Worker
 use crate::sys::clock::{Now, thread_cpu_ns};
 use crate::table::Slot;
 use crate::tap::Writer;
+use handover::{Halt, Step};
 
 /// Commands and answers under way at most.
 const RING: usize = 1024;
@@ -61,6 +64,8 @@ pub enum Command {
     Stats,
     /// A recorder attached to the tap.
     RecorderAttached,
+    /// Stop, so that another process can go on.
+    Halt(Halt),
 }
 
 /// What a worker answers.
@@ -123,10 +128,19 @@ pub struct Plan {
     pub lane: LaneKind,
     /// Most sockets.
     pub sockets: u32,
-    /// Its end of its tap ring.
-    pub tap: Writer,
+    /// What it begins with.
+    pub beginning: Beginning,
     /// Spans.
     pub spans: Spans,
+}
+
+/// What a worker begins with.
+#[derive(Debug)]
+pub enum Beginning {
+    /// No calls, and its end of its tap ring.
+    Fresh(Writer),
+    /// What a worker of another process had, which comes in steps; and that relay's epoch.
+    TakeOver(mpsc::Receiver<Step>, u64),
 }
 
 /// Starts a worker on a thread of its own. Returns when its lane is made, with what pinning said.
@@ -144,16 +158,20 @@ pub fn start(plan: Plan) -> io::Result<(Handle, io::Result<()>)> {
         // A ring belongs to the thread that makes it.
         match lane::make(plan.lane, plan.sockets, wake_end.as_fd()) {
             Err(e) => drop(ready.send(Err(e))),
-            Ok(lane) => {
-                let engine = Engine::new(plan.sockets, plan.tap, plan.spans);
+            Ok(mut lane) => {
                 drop(ready.send(Ok(pinned)));
+                let Some(engine) = begin(plan.beginning, &mut *lane, plan.sockets, plan.spans) else {
+                    return;
+                };
+                let now = Now::read();
                 let mut worker = Worker {
-                    lane,
-                    engine,
                     commands: command_end,
                     reports: report_end,
                     bell: bell_end,
-                    meter: Meter::starting(Now::read().mono_ns, thread_cpu_ns()),
+                    meter: Meter::starting(now.mono_ns, thread_cpu_ns(), engine.received()),
+
+                    lane,
+                    engine,
                     freed: Vec::new(),
                     undelivered: Vec::new(),
                 };
@@ -168,6 +186,13 @@ pub fn start(plan: Plan) -> io::Result<(Handle, io::Result<()>)> {
     })?;
     let pinned = started.recv().map_err(|_| io::Error::other("the worker's thread ended"))??;
     Ok((Handle { commands, wake, reports, bell }, pinned))
+}
+
+fn begin(beginning: Beginning, lane: &mut dyn Lane, sockets: u32, spans: Spans) -> Option<Engine> {
+    match beginning {
+        Beginning::Fresh(tap) => Some(Engine::new(sockets, tap, spans)),
+        Beginning::TakeOver(steps, epoch) => handover::adopt(lane, &steps, sockets, epoch, spans),
+    }
 }
 
 fn pin(core: Option<usize>) -> io::Result<()> {
@@ -287,6 +312,10 @@ impl Worker {
             }
             Command::RecorderAttached => {
                 self.engine.recorder_attached(now);
+                Ok(Answer::Done)
+            }
+            Command::Halt(halt) => {
+                self.halt(halt)?;
                 Ok(Answer::Done)
             }
         })

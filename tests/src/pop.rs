@@ -94,9 +94,13 @@ impl Pop {
     }
 
     fn process(&self, name: &str) -> Process {
+        self.process_with(name, &[])
+    }
+
+    fn process_with(&self, name: &str, arguments: &[&str]) -> Process {
         let mut command = Command::new(ours(&format!("bauta-{name}")));
         command.arg("--state").arg(self.state()).arg("--config").arg(self.folder.path().join("pop.toml"));
-        command.current_dir(self.folder.path()).env_remove("RUST_LOG");
+        command.args(arguments).current_dir(self.folder.path()).env_remove("RUST_LOG");
         if self.tracing {
             command.env("RUST_LOG", "info,relay=trace,bauta_relay=trace,control=trace,recorder=trace");
         }
@@ -109,6 +113,14 @@ impl Pop {
         let mut relay = self.process("relay");
         relay.ready("listens for control", seconds(10), |_| socket.exists().then_some(()));
         self.relay = Some(relay);
+    }
+
+    /// Has a new relay take everything over from the running one.
+    pub fn upgrade_relay(&mut self) {
+        let mut old = self.relay.take().expect("the relay runs");
+        let new = self.process_with("relay", &["--take-over"]);
+        assert!(old.finish(seconds(20)).success(), "{}", new.output());
+        self.relay = Some(new);
     }
 
     /// Starts control and waits until it has found the relay.

@@ -1,4 +1,4 @@
-//! Processes that are killed in mid-call and started again.
+//! Processes that are killed in mid-call and started again, and relays that follow each other.
 #![allow(clippy::similar_names, reason = "caller and callee are the field's words")]
 #![allow(clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
@@ -65,4 +65,32 @@ fn a_recording_survives_the_recorder() {
     assert_eq!(archive.number("/right/packets"), said(&stage.callee), "packets of the callee in the archive");
     stage.sounds_like_the_call(archive, &wire);
     archive.holds_and_tells_changes();
+}
+
+#[test]
+fn a_recorded_call_does_not_notice_that_the_relay_is_upgraded() {
+    if !installed(&A_CALL) {
+        return;
+    }
+    let mut stage = Stage::set(Lane::Chosen);
+    let trip = trip(&stage.pop, "T-1", 1);
+    let call = stage.call(std::slice::from_ref(&trip));
+    for upgrade in 1..=3 {
+        call.wait_for_media(&stage, upgrade * IN_THE_MIDDLE);
+        stage.pop.upgrade_relay();
+    }
+    let wire = call.finish();
+
+    stage.both_directions_complete(&wire, 1);
+    stage.pop.wait_until_idle();
+    let archives = Archive::of_trip(&stage.pop, &trip.name, 1);
+    let archive = &archives[0];
+    assert!(archive.gaps().is_empty(), "gaps: {:?}", archive.gaps());
+    let said = |speech: &tests::speech::Speech| speech.payloads().count() as u64;
+    assert_eq!(archive.number("/left/packets"), said(&stage.caller), "packets of the caller in the archive");
+    assert_eq!(archive.number("/right/packets"), said(&stage.callee), "packets of the callee in the archive");
+    stage.sounds_like_the_call(archive, &wire);
+    archive.holds_and_tells_changes();
+    // Neither control nor recorder has seen a relay go.
+    assert!(!stage.pop.logs().contains("connection to the relay ended"), "{}", stage.pop.logs());
 }

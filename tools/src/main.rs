@@ -18,6 +18,7 @@ mod pool;
 mod run;
 mod stats;
 mod tokens;
+mod upgrade;
 mod verify;
 
 use std::process::ExitCode;
@@ -35,6 +36,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Run(run::Arguments),
+    Upgrade(upgrade::Arguments),
     Doctor(doctor::Arguments),
     Drain(drain::Arguments),
     Calls(calls::List),
@@ -54,6 +56,7 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Run(arguments) => run::main(&arguments),
+        Command::Upgrade(arguments) => upgrade::main(&arguments),
         Command::Doctor(arguments) => doctor::main(&arguments),
         Command::Drain(arguments) => drain::main(&arguments),
         Command::Calls(arguments) => calls::list(&arguments),

@@ -6,6 +6,7 @@
 pub mod child;
 mod service;
 mod supervisor;
+mod upgrades;
 
 use std::fmt::Write as _;
 use std::io::Write as _;

@@ -130,6 +130,70 @@ fn a_process_that_dies_is_started_again_and_the_end_is_clean() {
 }
 
 #[test]
+fn the_relay_is_upgraded_under_the_supervisor_and_the_others_do_not_notice() {
+    let Some(pop) = Pop::prepare() else { return };
+    let mut run = pop.run("run.out");
+    let (others, old) = (|| [pop.processes("control"), pop.processes("recorder")], pop.processes("relay"));
+    let before = others();
+
+    let failed = pop.bauta(&["upgrade", "--program", "/bin/false"]).output().unwrap();
+    let words = String::from_utf8_lossy(&failed.stderr).into_owned();
+    assert!(failed.status.code() == Some(1) && words.contains("goes on"), "{words}");
+    let failed = pop.bauta(&["upgrade", "--program", "nowhere"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&failed.stderr).contains("nowhere is no program"));
+    assert_eq!((pop.processes("relay"), others()), (old.clone(), before.clone()));
+
+    let (code, said) = pop.says(&["upgrade"]);
+    assert!(code == 0 && said.contains(" took over 0 call(s) from relay "), "{said}");
+    let new = until("one relay runs", seconds(5), || {
+        let now = pop.processes("relay");
+        (now.len() == 1 && now != old).then_some(now)
+    });
+    assert_eq!(others(), before);
+    let (code, said) = pop.says(&["doctor"]);
+    assert!(code == 0 && said.contains("ok       relay") && said.contains("ok       recorder"), "{said}");
+    assert!(!run.output().contains("relay ended"), "{}", run.output());
+
+    kill_process(new[0], Signal::KILL).unwrap();
+    until("the new relay is looked after as the old one was", seconds(5), || {
+        let now = pop.processes("relay");
+        (!now.is_empty() && now != new).then_some(())
+    });
+    assert!(run.stop().success(), "{}", run.output());
+    assert!(pop.all().is_empty(), "still running after the end");
+}
+
+#[test]
+fn without_a_supervisor_the_new_relay_is_left_running() {
+    let Some(pop) = Pop::prepare() else { return };
+    let nothing = pop.bauta(&["upgrade"]).output().unwrap();
+    let words = String::from_utf8_lossy(&nothing.stderr).into_owned();
+    assert!(
+        nothing.status.code() == Some(1) && words.contains("no relay that could be taken over"),
+        "{words}"
+    );
+    let mut relay = Command::new(Path::new(env!("CARGO_BIN_EXE_bauta")).with_file_name("bauta-relay"));
+    let old = Process::start(
+        "relay",
+        {
+            relay.current_dir(pop.folder.path());
+            relay
+        },
+        pop.path("relay.out"),
+    );
+    until("the relay can be taken over", seconds(10), || {
+        std::os::unix::net::UnixStream::connect(pop.path("var/run/tap.sock")).ok()
+    });
+    let before = pop.processes("relay");
+    let (code, said) = pop.says(&["upgrade"]);
+    let new: Vec<Pid> = pop.processes("relay").into_iter().filter(|pid| !before.contains(pid)).collect();
+    new.iter().for_each(|pid| kill_process(*pid, Signal::TERM).unwrap());
+    assert!(code == 0 && said.contains("took over") && new.len() == 1, "{said}");
+    until("both have ended", seconds(5), || pop.processes("relay").is_empty().then_some(()));
+    drop(old);
+}
+
+#[test]
 fn pools_keys_copies_and_tokens_are_looked_after() {
     let Some(pop) = Pop::prepare() else { return };
     std::fs::create_dir(pop.path("cities")).unwrap();

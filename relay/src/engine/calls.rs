@@ -2,6 +2,8 @@
 
 use std::os::fd::OwnedFd;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Engine, Opening};
 use crate::call::{CallKey, Leg};
 use crate::program::message::{CallCounters, Count, LegCounters, Refusal, Stream};
@@ -35,7 +37,7 @@ pub struct NewStream {
 }
 
 /// A call that is open.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Call {
     pub(super) key: CallKey,
     pub(super) opened: Now,

@@ -1,11 +1,14 @@
 //! The engine's end of the tap: packets, events, and the gaps that are told once there is room again.
 
 use std::collections::{HashMap, VecDeque};
+use std::io;
+
+use serde::{Deserialize, Serialize};
 
 use crate::call::{CallKey, Leg};
 use crate::row::{Gap, Row};
 use crate::sys::clock::Now;
-use crate::tap::{Kind, Record, Writer};
+use crate::tap::{Handles, Kind, Position, Record, Writer};
 
 /// Events that wait for room: far more than the calls that can open while a ring is full for minutes.
 const MAX_WAITING: usize = 65_536;
@@ -19,7 +22,25 @@ pub(super) struct Tapping {
     lost: u64,
 }
 
+/// The tap of an engine that has stopped.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct TappingState {
+    position: Position,
+    waiting: VecDeque<(Record, Vec<u8>)>,
+    lost: u64,
+}
+
 impl Tapping {
+    pub(super) fn export(&mut self) -> TappingState {
+        self.flush();
+        TappingState { position: self.writer.position(), waiting: self.waiting.clone(), lost: self.lost }
+    }
+
+    pub(super) fn resume(state: TappingState, handles: Handles, epoch: u64) -> io::Result<Self> {
+        let TappingState { position, waiting, lost } = state;
+        Ok(Self { writer: Writer::resume(handles, epoch, position)?, waiting, lost })
+    }
+
     pub(super) fn new(writer: Writer) -> Self {
         Self { writer, waiting: VecDeque::new(), lost: 0 }
     }

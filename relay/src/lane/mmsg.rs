@@ -1,5 +1,7 @@
 //! The fallback lane: epoll, recvmmsg, sendmmsg. For kernels and containers that refuse io_uring.
 
+mod handover;
+
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;

@@ -3,6 +3,8 @@
 //! One system call per batch: it submits the batch's sends and waits for the next completions. A receive that ended
 //! (no buffers, an ICMP error, a full completion queue) is armed again after the buffers went back.
 
+mod handover;
+
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::Duration;
@@ -114,7 +116,7 @@ impl Uring {
                 engine.not_connected(slot);
             }
             // Not found: its receive has ended by itself, and that completion frees the slot.
-            Operation::Cancel => {}
+            Operation::Cancel | Operation::Install => {}
             Operation::Wake => {
                 self.watching &= more;
                 return Ok(true);

@@ -1,7 +1,7 @@
 //! The free-list of one address: shuffled once, then first in, first out, and a rest after each use, so that late
 //! packets of an old call find its ports closed. Pure: the time comes in.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 use crate::settings::PortRange;
 
@@ -62,6 +62,22 @@ impl Pool {
     /// Pairs in the range.
     pub(super) const fn total(&self) -> usize {
         self.total
+    }
+
+    /// Pairs that rest, with the time until which they do.
+    pub(super) fn export(&self) -> Vec<(u16, u64)> {
+        self.resting.iter().copied().collect()
+    }
+
+    /// Every pair that can be taken, nothing resting.
+    pub(super) fn all_free(&self) -> HashSet<u16> {
+        self.free.iter().copied().collect()
+    }
+
+    /// Keeps only `free` of the free pairs, and lets others rest, in the order in which they become free.
+    pub(super) fn adopt(&mut self, free: &HashSet<u16>, resting: impl Iterator<Item = (u16, u64)>) {
+        self.free.retain(|rtp| free.contains(rtp));
+        self.resting.extend(resting);
     }
 
     fn wake(&mut self, now_ns: u64) {

@@ -1,6 +1,7 @@
 //! The requests about calls: ports are taken before a worker is asked and given back if it refuses, so that nothing
 //! stays behind from what did not work.
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use super::{Server, Shared};
@@ -15,14 +16,14 @@ use crate::sys::clock::Now;
 use crate::worker::{Answer, Command};
 
 /// What the server keeps of a call.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Entry {
-    worker: usize,
+    pub(super) worker: usize,
     blob: Vec<u8>,
     opened_ns: u64,
     recorded: bool,
     /// Ports per stream, facing caller and callee.
-    ports: Vec<[Pair; 2]>,
+    pub(super) ports: Vec<[Pair; 2]>,
     /// A command about its streams is under way: the next one must wait for the client to hear of this one.
     busy: bool,
 }

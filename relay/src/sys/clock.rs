@@ -1,9 +1,10 @@
 //! The two clocks, read once per batch (through the vDSO: no system call), and a thread's own, read once a second.
 
 use rustix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
 
 /// A moment on both clocks, in nanoseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Now {
     /// Never jumps: for spans.
     pub mono_ns: u64,
@@ -22,7 +23,7 @@ impl Now {
 /// A wall clock that no step of the system's clock touches: the system's at one moment, carried on by the monotonic
 /// clock. Each recorded call has its own, taken when it opens, so that a correction of the system's clock in mid-call
 /// does not tear the recording apart, and the next call has the corrected time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Timeline {
     /// Wall clock less monotonic clock.
     offset_ns: u64,

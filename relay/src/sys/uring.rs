@@ -5,6 +5,7 @@
 //! closed. Sends run inside [`Ring::submit`] (`MSG_DONTWAIT`), so a buffer goes back right after it.
 
 mod buffers;
+mod files;
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,6 +16,7 @@ use io_uring::types::{Fixed, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 
 use self::buffers::Buffers;
+use self::files::Kept;
 use super::address::{self, RawAddress};
 use crate::table::Slot;
 
@@ -51,6 +53,8 @@ pub enum Operation {
     Wake = 4,
     /// A socket was to be connected.
     Connect = 5,
+    /// A descriptor of a slot's socket, for another process.
+    Install = 6,
 }
 
 /// A completion.
@@ -81,6 +85,7 @@ pub struct Ring {
     addresses: Box<[RawAddress]>,
     staged: usize,
     held: Vec<u16>,
+    kept: Kept,
     overflowed: u64,
 }
 
@@ -112,6 +117,7 @@ impl Ring {
         header.msg_namelen = address::LENGTHS.1;
         let depth = uring.submission().capacity();
         Ok(Self {
+            kept: Kept::for_ring(&uring, sizes.files),
             uring,
             buffers,
             header,
@@ -124,11 +130,13 @@ impl Ring {
 
     /// Puts a socket into the table of registered files; the caller's descriptor may be closed after it.
     pub fn register(&mut self, index: u32, socket: BorrowedFd<'_>) -> io::Result<()> {
+        self.kept.put(index, Some(socket))?;
         self.uring.submitter().register_files_update(index, &[socket.as_raw_fd()]).map(drop)
     }
 
     /// Takes a socket out of the table; the kernel closes it when no operation uses it any more.
     pub fn unregister(&mut self, index: u32) -> io::Result<()> {
+        self.kept.put(index, None)?;
         self.uring.submitter().register_files_update(index, &[-1]).map(drop)
     }
 
@@ -329,6 +337,7 @@ fn untag(user_data: u64) -> Option<(Operation, Slot)> {
         3 => Operation::Cancel,
         4 => Operation::Wake,
         5 => Operation::Connect,
+        6 => Operation::Install,
         _ => return None,
     };
     let index = u32::from_le_bytes([i0, i1, i2, i3]);
@@ -342,8 +351,14 @@ mod tests {
     #[test]
     fn a_tag_says_which_tenant_of_which_slot() {
         let slot = Slot { index: u32::MAX - 1, generation: 0x00ab_cdef };
-        let operations =
-            [Operation::Receive, Operation::Send, Operation::Cancel, Operation::Wake, Operation::Connect];
+        let operations = [
+            Operation::Receive,
+            Operation::Send,
+            Operation::Cancel,
+            Operation::Wake,
+            Operation::Connect,
+            Operation::Install,
+        ];
         for operation in operations {
             assert_eq!(untag(tag(operation, slot)), Some((operation, slot)));
         }

@@ -1,23 +1,22 @@
 //! How the rings change hands: a Unix socket on which the relay gives one recorder at a time the memory and the
 //! bell of every ring (`SCM_RIGHTS`). The connection stays open; either side sees by its end that the other died.
 
-use std::io::{self, IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, recvmsg, sendmsg,
-};
+use rustix::net::RecvFlags;
 
 use super::ring::{Handles, Poisoned, Reader};
+use crate::sys::rights;
 
-/// Most rings of one relay: the kernel passes at most 253 descriptors in one message, two per ring.
-pub const MAX_RINGS: usize = 126;
+/// Most rings of one relay: the kernel passes at most 253 descriptors in one message, two per
+/// ring.
+pub const MAX_RINGS: usize = rights::MAX / 2;
 const GREETING: usize = 24;
 const MAGIC: [u8; 8] = *b"bautatap";
 const GRANTED: u32 = 0;
@@ -58,7 +57,7 @@ pub fn attach(path: &Path) -> Result<Attachment, TapError> {
     let link = UnixStream::connect(path).map_err(no_relay)?;
     link.set_read_timeout(Some(Duration::from_secs(5)))?;
     let mut greeting = [0; GREETING];
-    let mut fds = receive(&link, &mut greeting)?.into_iter();
+    let mut fds = rights::receive(&link, &mut greeting)?.into_iter();
     let alien = |what| TapError::Alien(io::Error::new(io::ErrorKind::InvalidData, what));
     let (magic, rest) = greeting.split_first_chunk::<8>().ok_or_else(|| alien("greeting"))?;
     let [a, b, c, d, e, f, g, h, epoch @ ..] = *rest.first_chunk::<16>().ok_or_else(|| alien("greeting"))?;
@@ -109,12 +108,42 @@ impl Attachment {
     }
 }
 
+/// The recorder that is attached, if one is.
+#[derive(Debug, Default)]
+struct Current(Mutex<Option<Arc<UnixStream>>>);
+
+impl Current {
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<UnixStream>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// The relay's end: gives the rings to one recorder at a time.
 #[derive(Debug)]
 pub struct Host {
     listener: UnixListener,
     handles: Vec<Handles>,
     epoch: u64,
+    current: Current,
+}
+
+/// While it is held, no recorder comes or goes.
+#[derive(Debug)]
+pub struct Seat<'a> {
+    host: &'a Host,
+    current: MutexGuard<'a, Option<Arc<UnixStream>>>,
+}
+
+impl Seat<'_> {
+    /// The connection of the attached recorder.
+    pub fn recorder(&self) -> Option<BorrowedFd<'_>> {
+        self.current.as_deref().map(AsFd::as_fd)
+    }
+
+    /// The socket that recorders connect to.
+    pub fn listener(&self) -> BorrowedFd<'_> {
+        self.host.listener.as_fd()
+    }
 }
 
 impl Host {
@@ -123,13 +152,33 @@ impl Host {
         if handles.len() > MAX_RINGS {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("more than {MAX_RINGS} rings")));
         }
-        Ok(Self { listener: crate::sys::unix::listen(path)?, handles, epoch })
+        Ok(Self::resume(crate::sys::unix::listen(path)?, handles, epoch, None))
+    }
+
+    /// Goes on where another process's host was, with its recorder.
+    pub fn resume(
+        listener: UnixListener,
+        handles: Vec<Handles>,
+        epoch: u64,
+        recorder: Option<UnixStream>,
+    ) -> Self {
+        Self { listener, handles, epoch, current: Current(Mutex::new(recorder.map(Arc::new))) }
+    }
+
+    /// The rings' handles.
+    pub fn handles(&self) -> &[Handles] {
+        &self.handles
+    }
+
+    /// Keeps recorders from coming and going.
+    pub fn seat(&self) -> Seat<'_> {
+        Seat { host: self, current: self.current.lock() }
     }
 
     /// Serves recorders for ever, on a thread of its own; tells each change of the attached recorder.
-    pub fn serve(self, mut attached: impl FnMut(bool)) -> io::Result<()> {
-        let mut current: Option<UnixStream> = None;
+    pub fn serve(&self, mut attached: impl FnMut(bool)) -> io::Result<()> {
         loop {
+            let current = self.current.lock().clone();
             let mut fds = vec![PollFd::new(&self.listener, PollFlags::IN)];
             fds.extend(current.iter().map(|c| PollFd::new(c, PollFlags::IN)));
             match poll(&mut fds, None) {
@@ -137,8 +186,9 @@ impl Host {
                 Err(e) => return Err(e.into()),
             }
             let incoming = fds.first().is_some_and(|f| !f.revents().is_empty());
-            if current.as_ref().is_some_and(ended) {
-                current = None;
+            let mut seat = self.current.lock();
+            if seat.as_deref().is_some_and(ended) {
+                *seat = None;
                 attached(false);
             }
             if incoming {
@@ -147,16 +197,17 @@ impl Host {
                     Err(e) => {
                         // Want of descriptors or memory passes.
                         tracing::warn!("a recorder could not connect: {e}");
+                        drop(seat);
                         std::thread::sleep(Duration::from_millis(100));
                         continue;
                     }
                 };
-                let granted = current.is_none();
+                let granted = seat.is_none();
                 if let Err(e) = self.greet(&link, granted) {
                     tracing::warn!("a recorder could not be given the tap: {e}");
                 } else if granted {
                     link.set_nonblocking(true)?;
-                    current = Some(link);
+                    *seat = Some(Arc::new(link));
                     attached(true);
                 } else {
                     tracing::warn!("a second recorder was refused");
@@ -173,30 +224,9 @@ impl Host {
         greeting.extend(
             verdict.to_ne_bytes().into_iter().chain(rings.to_ne_bytes()).chain(self.epoch.to_ne_bytes()),
         );
-        let fds: Vec<BorrowedFd<'_>> =
-            handles.iter().flat_map(|h| [h.memory.as_fd(), h.bell.as_fd()]).collect();
-        let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2 * MAX_RINGS))];
-        let mut ancillary = SendAncillaryBuffer::new(&mut space);
-        if !fds.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(&fds)) {
-            return Err(io::Error::other("too many rings"));
-        }
-        sendmsg(link, &[IoSlice::new(&greeting)], &mut ancillary, SendFlags::NOSIGNAL)?;
-        Ok(())
+        let fds: Vec<BorrowedFd<'_>> = handles.iter().flat_map(Handles::fds).collect();
+        rights::send(link, &greeting, &fds)
     }
-}
-
-fn receive(link: &UnixStream, greeting: &mut [u8; GREETING]) -> io::Result<Vec<OwnedFd>> {
-    let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2 * MAX_RINGS))];
-    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let message = recvmsg(link, &mut [IoSliceMut::new(greeting)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)?;
-    if message.bytes != GREETING {
-        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it closed before its greeting was whole"));
-    }
-    let rights = ancillary.drain().filter_map(|m| match m {
-        RecvAncillaryMessage::ScmRights(fds) => Some(fds),
-        _ => None,
-    });
-    Ok(rights.flatten().collect())
 }
 
 /// Whether the other process has closed its end (nothing is ever sent on the link after the greeting).

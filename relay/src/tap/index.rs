@@ -57,6 +57,14 @@ impl Producer {
         Self { head: 0, tail: 0, capacity }
     }
 
+    /// Goes on where another producer of this ring, which writes no more, was: `tail` and `head` are what it knew.
+    pub(super) const fn resume((tail, head): (u64, u64), capacity: u64) -> Result<Self, Poisoned> {
+        match head.checked_sub(tail) {
+            Some(unconsumed) if unconsumed <= capacity => Ok(Self { head, tail, capacity }),
+            _ => Err(Poisoned),
+        }
+    }
+
     /// The next position to be written.
     #[inline]
     pub(super) const fn position(&self) -> u64 {

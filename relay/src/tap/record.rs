@@ -14,6 +14,8 @@
 //!
 //! All native endian: both processes run on one host.
 
+use serde::{Deserialize, Serialize};
+
 use crate::call::{CallKey, Leg};
 
 /// Bytes of a record's header.
@@ -24,7 +26,7 @@ pub(super) const ALIGN: usize = 8;
 pub(super) const MAX_PAYLOAD: usize = 65_535;
 
 /// One record of the ring; its payload is handed beside it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     /// Place in the ring's whole history, in bytes: strictly increasing, never used again in one epoch.
     pub position: u64,
@@ -37,7 +39,7 @@ pub struct Record {
 }
 
 /// What a record is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
     /// A recorded call begins (or is told again after a new recorder attached). Payload: control's label.
     Open,

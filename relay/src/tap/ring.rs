@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{EventfdFlags, eventfd};
+use serde::{Deserialize, Serialize};
 
 use super::index::{Consumer, Producer};
 use super::memory::Memory;
@@ -26,6 +27,32 @@ const EVENT_RESERVE: u64 = 16;
 pub struct Handles {
     pub(super) memory: OwnedFd,
     pub(super) bell: OwnedFd,
+}
+
+impl Handles {
+    /// Handles that came from another process.
+    pub const fn new(memory: OwnedFd, bell: OwnedFd) -> Self {
+        Self { memory, bell }
+    }
+
+    /// A second set of handles of the same ring.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self { memory: self.memory.try_clone()?, bell: self.bell.try_clone()? })
+    }
+
+    /// Memory, bell.
+    pub fn fds(&self) -> [BorrowedFd<'_>; 2] {
+        [self.memory.as_fd(), self.bell.as_fd()]
+    }
+}
+
+/// What the next writer of a ring must know of the last one, which writes no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// What is not known to be consumed: from and to.
+    unconsumed: (u64, u64),
+    records: u64,
+    poisoned: bool,
 }
 
 /// Makes a ring of `capacity` bytes (a power of two, 512 KiB or more) for the relay process `epoch`.
@@ -49,6 +76,24 @@ pub struct Writer {
 }
 
 impl Writer {
+    /// Goes on with a ring of the relay `epoch` where its last writer was.
+    pub fn resume(handles: Handles, epoch: u64, at: Position) -> io::Result<Self> {
+        let (memory, made_by) = Memory::open(handles.memory)?;
+        if made_by != epoch {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the tap ring is of another relay"));
+        }
+        let producer = Producer::resume(at.unconsumed, memory.capacity() as u64)?;
+        let Position { records, poisoned, .. } = at;
+        Ok(Self { memory, bell: handles.bell, producer, dirty: false, records, poisoned })
+    }
+
+    /// Where this writer is; everything that it wrote is shown to the reader.
+    pub fn position(&mut self) -> Position {
+        self.flush();
+        let Self { producer, records, poisoned, .. } = self;
+        Position { unconsumed: producer.unconsumed(), records: *records, poisoned: *poisoned }
+    }
+
     /// Copies a packet into the ring. The reader sees it after [`Self::flush`].
     #[inline]
     pub fn packet(&mut self, record: &Record, bytes: &[u8]) -> Result<(), Full> {

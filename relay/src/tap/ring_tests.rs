@@ -22,7 +22,7 @@ fn pair() -> (Writer, Reader, Handles) {
 }
 
 fn copy(handles: &Handles) -> Handles {
-    Handles { memory: handles.memory.try_clone().unwrap(), bell: handles.bell.try_clone().unwrap() }
+    handles.try_clone().unwrap()
 }
 
 #[derive(Debug, Clone)]
@@ -32,6 +32,7 @@ enum Step {
     Read(usize),
     Commit,
     ReaderDies,
+    WriterHandsOver,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -41,6 +42,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => (1..8_usize).prop_map(Step::Read),
         2 => Just(Step::Commit),
         1 => Just(Step::ReaderDies),
+        1 => Just(Step::WriterHandsOver),
     ];
     proptest::collection::vec(step, 1..400)
 }
@@ -69,6 +71,11 @@ proptest! {
                 }
                 Step::Flush => {
                     writer.flush();
+                    shown = written.len();
+                }
+                Step::WriterHandsOver => {
+                    let position = writer.position();
+                    writer = Writer::resume(copy(&handles), 7, position).unwrap();
                     shown = written.len();
                 }
                 Step::Read(count) => for _ in 0..count {
@@ -256,4 +263,16 @@ fn without_a_relay_attaching_says_where_it_looked() {
     let folder = tempfile::tempdir().unwrap();
     let error = attach(&folder.path().join("tap.sock")).unwrap_err();
     assert!(error.to_string().contains("tap.sock"), "{error}");
+}
+
+#[test]
+fn a_ring_goes_on_only_where_its_last_writer_can_have_been() {
+    let (mut writer, _reader, handles) = pair();
+    writer.packet(&packet(1), &[1; 100]).unwrap();
+    let position = writer.position();
+    assert!(Writer::resume(copy(&handles), 7, position).is_ok());
+    assert!(Writer::resume(copy(&handles), 8, position).is_err(), "of another relay");
+    for unconsumed in [(1, 0), (0, CAPACITY as u64 + 1)] {
+        assert!(Writer::resume(copy(&handles), 7, Position { unconsumed, ..position }).is_err());
+    }
 }

@@ -4,6 +4,7 @@ use std::net::{SocketAddr, UdpSocket};
 
 use super::*;
 use crate::call::Leg;
+use crate::lane::Handover;
 use crate::program::message::{LegMedia, PayloadTypes, Remote};
 use crate::tap;
 
@@ -42,6 +43,26 @@ impl Lane for Refusing {
     }
 }
 
+impl Handover for Refusing {
+    fn stop(&mut self, _: &mut Engine, freed: &mut Vec<Slot>) -> io::Result<()> {
+        freed.append(&mut self.freed);
+        Ok(())
+    }
+
+    fn socket(&mut self, slot: Slot) -> io::Result<OwnedFd> {
+        let place = self.open.iter().find(|(open, _)| *open == slot);
+        place.ok_or(io::ErrorKind::NotFound)?.1.try_clone()
+    }
+
+    fn adopt(&mut self, slot: Slot, socket: OwnedFd) -> io::Result<()> {
+        self.open(slot, socket)
+    }
+
+    fn resume(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 fn worker(left: usize) -> Worker {
     let (commands, reports) = (HeapRb::new(1).split().1, HeapRb::new(1).split().0);
     let spans = Spans { learn_window_ns: 3 * SECOND, silence_ns: 60 * SECOND };
@@ -51,7 +72,7 @@ fn worker(left: usize) -> Worker {
         commands,
         reports,
         bell: Arc::new(Notify::new()),
-        meter: Meter::starting(0, 0),
+        meter: Meter::starting(0, 0, 0),
         freed: Vec::new(),
         undelivered: Vec::new(),
     }

@@ -26,10 +26,17 @@ pub struct Arguments {
 
 /// The command by which the supervisor starts `program`.
 pub fn command(program: &Path, arguments: &[OsString]) -> std::io::Result<Command> {
-    let mut command = Command::new(std::env::current_exe()?);
+    let mut command = Command::new(this_program()?);
     command.arg("child").arg("--parent").arg(std::process::id().to_string());
     command.arg(program).args(arguments);
     Ok(command)
+}
+
+/// This program, or what a package upgrade has put in its place.
+fn this_program() -> std::io::Result<PathBuf> {
+    let path = std::env::current_exe()?;
+    let replaced = path.to_str().and_then(|path| path.strip_suffix(" (deleted)")).map(PathBuf::from);
+    Ok(replaced.filter(|replacement| replacement.is_file()).unwrap_or(path))
 }
 
 /// Runs the subcommand; returns only when it failed.

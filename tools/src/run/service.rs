@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -13,6 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::child;
 use crate::place::Place;
+use crate::upgrade;
 
 /// A process that ran so long before it died begins anew with its delays.
 const STEADY: Duration = Duration::from_secs(60);
@@ -27,10 +28,18 @@ pub struct Service {
     program: PathBuf,
     arguments: Vec<OsString>,
     child: Option<Child>,
+    successor: Option<Successor>,
     started: Instant,
     /// Deaths in a row.
     deaths: u32,
     again: Option<Instant>,
+}
+
+/// A process that is to take over from the one that runs.
+#[derive(Debug)]
+struct Successor {
+    child: Child,
+    program: PathBuf,
 }
 
 impl Service {
@@ -38,36 +47,69 @@ impl Service {
     pub fn start(name: &'static str, place: &Place) -> anyhow::Result<Self> {
         let program = std::env::current_exe()?.with_file_name(format!("bauta-{name}"));
         anyhow::ensure!(program.is_file(), "{} is missing: tools/run builds it", program.display());
-        let mut arguments = vec!["--state".into(), place.state.clone().into_os_string()];
-        if let Some(config) = &place.config {
-            arguments.extend(["--config".into(), config.clone().into_os_string()]);
-        }
+        let arguments = upgrade::arguments(place);
         let log = place.state.join("log").join(format!("{name}.log"));
         let (started, again) = (Instant::now(), None);
-        let mut service = Self { name, log, program, arguments, child: None, started, deaths: 0, again };
+        let (child, successor) = (None, None);
+        let mut service = Self { name, log, program, arguments, child, successor, started, deaths: 0, again };
         service.spawn()?;
         Ok(service)
     }
 
     fn spawn(&mut self) -> anyhow::Result<()> {
-        let log = File::options().create(true).append(true).open(&self.log);
-        let log = log.with_context(|| self.log.display().to_string())?;
-        let child = child::command(&self.program, &self.arguments)?
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            // Ctrl-C is for the supervisor alone: it stops the three in order.
-            .process_group(0)
-            .spawn()
-            .with_context(|| format!("{} cannot be started", self.name))?;
+        let log = self.open_log()?;
+        let child = Self::command(&self.program, &self.arguments, log.try_clone()?)?.stdout(log).spawn();
+        let child = child.with_context(|| format!("{} cannot be started", self.name))?;
         (self.child, self.started) = (Some(child), Instant::now());
         Ok(())
     }
 
-    /// Its end, the first time that it is seen.
+    fn open_log(&self) -> anyhow::Result<File> {
+        let log = File::options().create(true).append(true).open(&self.log);
+        log.with_context(|| self.log.display().to_string())
+    }
+
+    fn command(program: &Path, arguments: &[OsString], log: File) -> std::io::Result<Command> {
+        let mut command = child::command(program, arguments)?;
+        // Ctrl-C is for the supervisor alone: it stops the three in order.
+        command.stdin(Stdio::null()).stderr(log).process_group(0);
+        Ok(command)
+    }
+
+    /// Starts a process that is to take over from the one that runs; `program` if it is not to be the same path. Gives
+    /// its standard output, its log, and how long that was before.
+    pub fn upgrade(&mut self, program: Option<PathBuf>) -> anyhow::Result<(ChildStdout, PathBuf, u64)> {
+        anyhow::ensure!(self.child.is_some(), "{} does not run; it is started again in a moment", self.name);
+        self.failed_successor();
+        anyhow::ensure!(self.successor.is_none(), "another upgrade is under way");
+        let program = program.unwrap_or_else(|| self.program.clone());
+        anyhow::ensure!(program.is_file(), "{} is no program", program.display());
+        let arguments: Vec<OsString> =
+            self.arguments.iter().cloned().chain([upgrade::TAKE_OVER.into()]).collect();
+        let (before, log) = (upgrade::length(&self.log), self.open_log()?);
+        let mut child = Self::command(&program, &arguments, log)?
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("{} cannot be started", program.display()))?;
+        let said = child.stdout.take().context("no pipe")?;
+        self.successor = Some(Successor { child, program });
+        Ok((said, self.log.clone(), before))
+    }
+
+    /// Its end, the first time that it is seen. A process that left its place to another has not ended.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         let status = self.child.as_mut()?.try_wait().ok().flatten()?;
         self.child = None;
+        let Some(Successor { child, program }) = self.successor.take() else { return Some(status) };
+        // If it did not take over, it ends as well, and that is seen next.
+        (self.child, self.program, self.started) = (Some(child), program, Instant::now());
+        None
+    }
+
+    /// The end of a process that did not take over, the first time that it is seen.
+    fn failed_successor(&mut self) -> Option<ExitStatus> {
+        let status = self.successor.as_mut()?.child.try_wait().ok().flatten()?;
+        self.successor = None;
         Some(status)
     }
 
@@ -80,6 +122,9 @@ impl Service {
             self.again = Some(now + delay);
             let seconds = delay.as_secs_f64();
             return Some(format!("{} ended ({status}); it is started again in {seconds} s", self.name));
+        }
+        if let Some(status) = self.failed_successor() {
+            return Some(format!("{} was not upgraded ({status}); the old process goes on", self.name));
         }
         if self.child.is_some() || self.again.is_none_or(|at| at > now) {
             return None;
@@ -105,18 +150,18 @@ impl Service {
     /// Ends it.
     pub fn kill(&mut self) {
         self.signal(Signal::KILL);
-        if let Some(mut child) = self.child.take() {
+        for mut child in self.child.take().into_iter().chain(self.successor.take().map(|s| s.child)) {
             // Killed: the wait is short, and its result says nothing new.
             let _ = child.wait();
         }
     }
 
     fn signal(&self, signal: Signal) {
-        let pid =
-            self.child.as_ref().and_then(|child| i32::try_from(child.id()).ok()).and_then(Pid::from_raw);
-        if let Some(pid) = pid {
-            // Not waited for yet, so the id is still its own; it may have ended all the same.
-            let _ = kill_process(pid, signal);
+        for child in self.child.iter().chain(self.successor.iter().map(|s| &s.child)) {
+            if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+                // Not waited for yet, so the id is still its own; it may have ended all the same.
+                let _ = kill_process(pid, signal);
+            }
         }
     }
 

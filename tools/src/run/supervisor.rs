@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::say;
 use super::service::Service;
+use super::upgrades::Upgrades;
 use crate::client::Client;
 use crate::place::{Place, Settings};
 
@@ -28,6 +29,7 @@ const END: Duration = Duration::from_secs(10);
 pub struct Supervisor {
     /// In the order of stopping: whoever asks others stops before them.
     services: Vec<Service>,
+    upgrades: Upgrades,
     _lock: File,
 }
 
@@ -42,7 +44,8 @@ impl Supervisor {
         let control = &settings.control;
         free("control.http", control.http, TcpListener::bind(control.http).map(drop))?;
         free("control.ng", control.ng, UdpSocket::bind(control.ng).map(drop))?;
-        let mut pop = Self { services: Vec::new(), _lock: lock };
+        let upgrades = Upgrades::listen(&place.state)?;
+        let mut pop = Self { services: Vec::new(), upgrades, _lock: lock };
         for name in ["relay", "recorder", "control"] {
             pop.services.insert(0, Service::start(name, place)?);
         }
@@ -81,7 +84,7 @@ impl Supervisor {
         }
     }
 
-    /// Starts again whichever dies, and says so. Has no end.
+    /// Starts again whichever dies, and says so; has the relay taken over by a new one when asked. Has no end.
     pub async fn supervise(&mut self) {
         loop {
             for service in &mut self.services {
@@ -89,7 +92,14 @@ impl Supervisor {
                     say(&format!("{news} (log: {})", service.log.display()));
                 }
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::select! {
+                Some(wish) = self.upgrades.next() => {
+                    let relay = self.services.iter_mut().find(|s| s.name == "relay");
+                    let started = relay.context("no relay").and_then(|r| r.upgrade(wish.program.clone()));
+                    wish.answer(started);
+                }
+                () = tokio::time::sleep(LOOK) => {}
+            }
         }
     }
 
