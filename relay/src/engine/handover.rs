@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::calls::Call;
 use super::digits::Digits;
+use super::learning;
 use super::tapping::{Tapping, TappingState};
 use super::{Engine, Spans};
 use crate::drop_reason::DropCounters;
@@ -64,7 +65,7 @@ impl Engine {
     /// the ring that this one wrote, of the relay `epoch`.
     pub fn resume(state: State, size: u32, tap: Handles, epoch: u64, spans: Spans) -> std::io::Result<Self> {
         let State { rows, calls, tapping, connections: theirs, forwarded, received, drops } = state;
-        let mut connections = VecDeque::with_capacity(size as usize);
+        let mut connections = learning::queue(size);
         connections.extend(theirs);
         Ok(Self {
             table: Table::with_rows(size, rows),
