@@ -28,6 +28,10 @@ pub trait Lane: Handover {
     /// Stops receiving for `slot`; [`Self::turn`] reports it when it is free.
     fn close(&mut self, slot: Slot) -> io::Result<()>;
 
+    /// Connects the sockets whose rows have settled and disconnects those that have not any more, as `engine` says. Done
+    /// when it returns: what a new source sends from then on is heard.
+    fn connect(&mut self, engine: &mut Engine) -> io::Result<()>;
+
     /// Waits until something arrives, the wake-up descriptor is readable, or `timeout` is over; hands every datagram
     /// to `engine` and sends what it says. Slots that became free are appended to `freed`. True: the wake-up
     /// descriptor was readable (it is not read here).

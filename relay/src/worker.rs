@@ -240,6 +240,8 @@ impl Worker {
                 let _ = rustix::io::read(wake, &mut [0_u8; 8]);
                 while let Some((ticket, command)) = self.commands.try_pop() {
                     let answer = self.apply(command, Now::read())?;
+                    // Before whoever asked hears of it: a source that moved may send at once.
+                    self.lane.connect(&mut self.engine)?;
                     self.report(Report::Answer(ticket, answer));
                 }
             }

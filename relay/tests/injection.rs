@@ -279,6 +279,28 @@ async fn sockets_that_are_connected_and_disconnected_lose_nothing() {
 }
 
 #[tokio::test]
+async fn a_phone_that_moved_is_heard_from_its_first_packet_on() {
+    for (lane, more) in lanes() {
+        let (address, first) = (IpAddr::from(own_address()), 23_260 + more);
+        let (_relay, client, _events) = relay(&format!("lane = \"{lane}\""), address, first).await;
+        let phones = [Phone::new(HERE), Phone::new(HERE)];
+        let mut elsewhere = Phone::new(Ipv4Addr::new(127, 0, 0, 7).into());
+        let ports = open(&client, Talk::stream(&phones, Learning::Strict)).await;
+        let mut talk = Talk { phones, ports, rtcp: false, said: 0 };
+        let mut buffer = [0; 2048];
+        for n in 0..1000 {
+            // It speaks as soon as the relay has answered.
+            std::mem::swap(&mut talk.phones[0], &mut elsewhere);
+            update(&client, Talk::stream(&talk.phones, Learning::Strict)).await;
+            talk.say(&talk.phones[0].rtp, 0, n);
+            talk.phones[1].rtp.recv(&mut buffer).unwrap();
+            assert_eq!(buffer[12..14], n.to_be_bytes(), "{lane}");
+        }
+        no_connect_failed(&client).await;
+    }
+}
+
+#[tokio::test]
 async fn a_leg_is_handed_over_to_its_own_phone_and_to_nobody_else() {
     for (lane, more) in lanes() {
         let (address, first) = (IpAddr::from(own_address()), 23_200 + more);

@@ -102,22 +102,6 @@ impl Mmsg {
         }
     }
 
-    /// Connects the sockets whose rows have settled, and disconnects those that have not any more.
-    fn connect(&mut self, engine: &mut Engine) {
-        while let Some((slot, peer)) = engine.connection() {
-            let socket = self.sockets.get(slot.index as usize).and_then(Option::as_ref);
-            let Some((_, socket)) = socket.filter(|(s, _)| *s == slot) else { continue };
-            let done = match peer {
-                Some(peer) => rustix::net::connect(socket, &peer),
-                None => rustix::net::connect_unspec(socket),
-            };
-            if done.is_err() {
-                self.counters.connect_errors += 1;
-                engine.not_connected(slot);
-            }
-        }
-    }
-
     fn flush(&mut self, slot: Slot, via: u32, mut list: &[Outgoing], engine: &mut Engine) {
         let Some(Some((_, socket))) = self.sockets.get(via as usize) else {
             list.iter().for_each(|_| engine.dropped(slot, DropReason::SendFailed));
@@ -170,8 +154,24 @@ impl Lane for Mmsg {
         Ok(())
     }
 
+    fn connect(&mut self, engine: &mut Engine) -> io::Result<()> {
+        while let Some((slot, peer)) = engine.connection() {
+            let socket = self.sockets.get(slot.index as usize).and_then(Option::as_ref);
+            let Some((_, socket)) = socket.filter(|(s, _)| *s == slot) else { continue };
+            let done = match peer {
+                Some(peer) => rustix::net::connect(socket, &peer),
+                None => rustix::net::connect_unspec(socket),
+            };
+            if done.is_err() {
+                self.counters.connect_errors += 1;
+                engine.not_connected(slot);
+            }
+        }
+        Ok(())
+    }
+
     fn turn(&mut self, engine: &mut Engine, timeout: Duration, freed: &mut Vec<Slot>) -> io::Result<bool> {
-        self.connect(engine);
+        self.connect(engine)?;
         let timeout = if self.freed.is_empty() { timeout } else { Duration::ZERO };
         let timespec = Timespec {
             tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),

@@ -169,16 +169,24 @@ impl Lane for Uring {
         self.ring.cancel(slot)
     }
 
+    fn connect(&mut self, engine: &mut Engine) -> io::Result<()> {
+        let mut any = false;
+        while let Some((slot, peer)) = engine.connection() {
+            if self.sockets.get(slot.index as usize) == Some(&Socket::Receiving(slot)) {
+                self.ring.connect(slot, peer)?;
+                any = true;
+            }
+        }
+        // A datagram socket is connected while it is submitted: there is nobody to wait for.
+        if any { self.ring.submit() } else { Ok(()) }
+    }
+
     fn turn(&mut self, engine: &mut Engine, timeout: Duration, freed: &mut Vec<Slot>) -> io::Result<bool> {
         if !self.watching {
             self.ring.watch(self.wake)?;
             self.watching = true;
         }
-        while let Some((slot, peer)) = engine.connection() {
-            if self.sockets.get(slot.index as usize) == Some(&Socket::Receiving(slot)) {
-                self.ring.connect(slot, peer)?;
-            }
-        }
+        self.connect(engine)?;
         self.ring.wait(timeout)?;
         let now = Now::read();
         let mut woken = false;

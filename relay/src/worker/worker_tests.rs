@@ -33,6 +33,10 @@ impl Lane for Refusing {
         Ok(())
     }
 
+    fn connect(&mut self, _: &mut Engine) -> io::Result<()> {
+        Ok(())
+    }
+
     fn turn(&mut self, _: &mut Engine, _: Duration, freed: &mut Vec<Slot>) -> io::Result<bool> {
         freed.append(&mut self.freed);
         Ok(false)
