@@ -273,7 +273,7 @@ async fn sockets_that_are_connected_and_disconnected_lose_nothing() {
         }
         talking.join().unwrap();
         println!("{lane}: {offers} offers");
-        assert!(offers > 50);
+        assert!(offers > 10, "{offers} offers");
         no_connect_failed(&client).await;
     }
 }
