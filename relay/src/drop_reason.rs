@@ -45,7 +45,7 @@ drop_reasons! {
     NoDestination = "no_destination",
     /// RTCP on the RTP port of a leg without rtcp-mux (RFC 5761).
     UnexpectedRtcp = "unexpected_rtcp",
-    /// RTP on the RTCP port, or anything there where the stream is none of RTP.
+    /// RTP on the RTCP port; where the stream is none of RTP, anything there, and RTP of the time when it was.
     UnexpectedRtp = "unexpected_rtp",
     /// A compound RTCP packet that breaks the rules of RFC 3550, section 6.1 and appendix A.2.
     MalformedRtcp = "malformed_rtcp",

@@ -24,9 +24,7 @@ use crate::classify::{Verdict, classify};
 use crate::drop_reason::{DropCounters, DropReason};
 use crate::packet::Packet;
 use crate::program::message::{Count, Event, Load, WorkerStats};
-use crate::quality::Said;
-use crate::rewrite::rtcp;
-use crate::row::Port;
+use crate::row::{Port, Row};
 use crate::sys::clock::Now;
 use crate::table::{Slot, Table};
 use crate::tap::Writer;
@@ -95,7 +93,7 @@ impl Engine {
     }
 
     /// Decides on the datagram `buffer[..length]` that came from `source` to `slot`; rewrites it in place. Some: it is
-    /// to be sent. `buffer` must be longer than the datagram by [`rtcp::SDES`] bytes, or names are left out.
+    /// to be sent. `buffer` must be longer than the datagram by [`crate::rewrite::rtcp::SDES`] bytes, or names are left out.
     #[inline]
     pub fn receive(
         &mut self,
@@ -124,33 +122,14 @@ impl Engine {
         length: usize,
         now: Now,
     ) -> Result<Outgoing, DropReason> {
-        let row = self.table.get(slot).ok_or(DropReason::Stale)?;
         let datagram = buffer.get_mut(..length).ok_or(DropReason::Oversize)?;
-        let rtp_host = match row.port {
-            Port::Rtp => None,
-            Port::Rtcp => self.table.at(row.own.rtp).and_then(|rtp| rtp.source.host()),
-        };
-        let (packet, learn) = match classify(datagram, source, row, rtp_host, now.mono_ns) {
-            Verdict::Forward(packet) => (packet, false),
-            Verdict::Learn(packet) => (packet, true),
-            Verdict::Drop(reason) => return Err(reason),
-        };
-        let (own, peer) = (row.own, row.peer);
-        let peer_rtp = self.table.at(peer.rtp).ok_or(DropReason::NoDestination)?;
-        if !row.verbatim && matches!(packet, Packet::Rtp { .. }) && row.mask.looped(datagram, &peer_rtp.mask)
-        {
-            return Err(DropReason::Looped);
-        }
-        let via = if packet == Packet::Rtcp && !peer_rtp.rtcp_mux { peer.rtcp } else { peer.rtp };
-        let to = self.table.at(via).and_then(|r| r.source.destination().map(|to| (to, r.connected)));
+        let Admitted { packet, learn, via, to } = self.admit(slot, source, datagram, now)?;
         if learn {
             self.learn(slot, packet, source, datagram, now.mono_ns)?;
         }
         let row = self.table.at_mut(slot.index).ok_or(DropReason::Stale)?;
         if let Packet::Rtp { ssrc, .. } = packet {
             row.source.heard(ssrc, now.mono_ns);
-        }
-        if matches!(packet, Packet::Rtp { .. }) {
             row.reception.rtp(datagram, row.events, &row.clocks, now.mono_ns);
         }
         if !row.cap.admits(now.mono_ns) {
@@ -160,55 +139,58 @@ impl Engine {
         let to = (!connected).then_some(to);
         let length = match packet {
             Packet::Rtp { payload_type, .. } => {
-                if row.tapping && row.tapped.contains(payload_type) {
-                    self.tapping.packet(row, datagram, now);
-                }
-                if row.events.contains(payload_type) {
-                    // Of what the parties protect end to end, there is only the payload type to see.
-                    if !row.verbatim {
-                        self.digits.hear(row, payload_type, datagram, now);
-                    }
-                    if row.block_events {
-                        return Err(DropReason::EventBlocked);
-                    }
-                }
-                row.rtp.packets += 1;
-                row.rtp.bytes += length as u64;
-                if row.verbatim {
-                    length
-                } else {
-                    let rewritten = row.mask.rtp(datagram, row.extensions, &row.clocks, now.mono_ns);
-                    rewritten.ok_or(DropReason::Malformed)?
-                }
+                media(row, payload_type, datagram, now, &mut self.tapping, &mut self.digits)?
+            }
+            Packet::Rtcp if !row.verbatim => self.reports(slot, buffer, length, now)?,
+            Packet::Rtcp => {
+                count(&mut row.rtcp, length);
+                length
             }
             Packet::Opaque => {
-                row.rtp.packets += 1;
-                row.rtp.bytes += length as u64;
+                count(&mut row.rtp, length);
                 length
-            }
-            Packet::Rtcp if row.verbatim => {
-                row.rtcp.packets += 1;
-                row.rtcp.bytes += length as u64;
-                length
-            }
-            Packet::Rtcp => {
-                let heard = self.table.at(peer.rtp).map(|r| r.mask).ok_or(DropReason::NoDestination)?;
-                let said = Said::read(datagram, |ssrc| heard.of_shown(ssrc).is_some());
-                let sender = self.table.at_mut(own.rtp).ok_or(DropReason::Stale)?;
-                let rewritten = rtcp::rewrite(buffer, length, &mut sender.mask, &heard)?;
-                self.reported(own, peer, &said, buffer.get(..rewritten).unwrap_or_default(), now);
-                let row = self.table.at_mut(slot.index).ok_or(DropReason::Stale)?;
-                row.rtcp.packets += 1;
-                row.rtcp.bytes += length as u64;
-                rewritten
             }
         };
         if let Some(row) = self.table.at_mut(slot.index) {
             row.last_ns = now.mono_ns;
         }
-        self.forwarded.packets += 1;
-        self.forwarded.bytes += length as u64;
+        count(&mut self.forwarded, length);
         Ok(Outgoing { via, to, length })
+    }
+
+    /// Whether a datagram may pass, and which way it goes. Changes nothing.
+    #[inline]
+    fn admit(
+        &self,
+        slot: Slot,
+        source: SocketAddr,
+        datagram: &[u8],
+        now: Now,
+    ) -> Result<Admitted, DropReason> {
+        let row = self.table.get(slot).ok_or(DropReason::Stale)?;
+        let rtp_host = match row.port {
+            Port::Rtp => None,
+            Port::Rtcp => self.table.at(row.own.rtp).and_then(|rtp| rtp.source.host()),
+        };
+        let (packet, learn) = match classify(datagram, source, row, rtp_host, now.mono_ns) {
+            Verdict::Forward(packet) => (packet, false),
+            Verdict::Learn(packet) => (packet, true),
+            Verdict::Drop(reason) => return Err(reason),
+        };
+        let peer_rtp = self.table.at(row.peer.rtp).ok_or(DropReason::NoDestination)?;
+        match packet {
+            Packet::Rtp { .. } if !row.verbatim && row.mask.looped(datagram, &peer_rtp.mask) => {
+                return Err(DropReason::Looped);
+            }
+            // Speech that was under way when the stream became a fax: it would show who speaks.
+            Packet::Opaque if !row.verbatim && row.mask.hides(datagram) => {
+                return Err(DropReason::UnexpectedRtp);
+            }
+            _ => {}
+        }
+        let via = if packet == Packet::Rtcp && !peer_rtp.rtcp_mux { row.peer.rtcp } else { row.peer.rtp };
+        let to = self.table.at(via).and_then(|r| r.source.destination().map(|to| (to, r.connected)));
+        Ok(Admitted { packet, learn, via, to })
     }
 
     /// Counts a packet of `slot` that was not forwarded.
@@ -260,6 +242,53 @@ impl Engine {
             tap_backlog: self.tapping.backlog(),
         }
     }
+}
+
+/// A datagram that may pass.
+struct Admitted {
+    packet: Packet,
+    /// Its source is to be learned.
+    learn: bool,
+    /// Index of the slot whose socket sends.
+    via: u32,
+    /// Where that one sends to, if anywhere yet, and whether it is connected to there.
+    to: Option<(SocketAddr, bool)>,
+}
+
+/// Taps, reads and rewrites RTP that came from its leg, in place. Gives its new length.
+#[inline]
+fn media(
+    row: &mut Row,
+    payload_type: u8,
+    datagram: &mut [u8],
+    now: Now,
+    tapping: &mut Tapping,
+    digits: &mut Digits,
+) -> Result<usize, DropReason> {
+    if row.tapping && row.tapped.contains(payload_type) {
+        tapping.packet(row, datagram, now);
+    }
+    if row.events.contains(payload_type) {
+        // Of what the parties protect end to end, there is only the payload type to see.
+        if !row.verbatim {
+            digits.hear(row, payload_type, datagram, now);
+        }
+        if row.block_events {
+            return Err(DropReason::EventBlocked);
+        }
+    }
+    count(&mut row.rtp, datagram.len());
+    if row.verbatim {
+        return Ok(datagram.len());
+    }
+    row.mask.rtp(datagram, row.extensions, &row.clocks, now.mono_ns).ok_or(DropReason::Malformed)
+}
+
+/// Counts one packet of `length` bytes.
+#[inline]
+const fn count(count: &mut Count, length: usize) {
+    count.packets += 1;
+    count.bytes += length as u64;
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ mod source;
 
 use serde::{Deserialize, Serialize};
 
-use crate::packet::RTP_HEADER;
+use crate::packet::{Packet, RTP_HEADER};
 use crate::program::message::{Clock, Extensions};
 pub use source::Guise;
 use source::{Came, Return, Source};
@@ -148,6 +148,19 @@ impl Mask {
     fn returned(&self, ssrc: u32, heard: &Self) -> bool {
         let behind = heard.sources.iter().flatten().filter(|s| s.guise.shown == ssrc);
         behind.into_iter().any(|s| self.shows(s.guise.source))
+    }
+
+    /// Whether a datagram of a stream that is not looked at is RTP or RTCP of a source that this mask has shown under
+    /// another SSRC.
+    pub fn hides(&self, datagram: &[u8]) -> bool {
+        match Packet::parse(datagram) {
+            Ok(Packet::Rtp { ssrc, .. }) => self.find(ssrc).is_some(),
+            Ok(Packet::Rtcp) => datagram.get(4..).and_then(|rest| rest.first_chunk()).is_some_and(|ssrc| {
+                let ssrc = u32::from_be_bytes(*ssrc);
+                self.find(ssrc).is_some() || self.reporter == Some(ssrc)
+            }),
+            Ok(Packet::Opaque) | Err(_) => false,
+        }
     }
 
     /// A source that is new, or was replaced by another.

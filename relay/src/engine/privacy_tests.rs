@@ -1,7 +1,8 @@
 //! What leaves towards the other party, through the whole engine.
 
 use super::*;
-use crate::program::message::Extensions;
+use crate::program::message::{Extensions, StreamKind};
+use crate::rewrite::rtcp;
 
 /// RTP of `ssrc` with a contributing source, extension elements 3 and 4, and padding.
 fn adorned(ssrc: u8) -> Vec<u8> {
@@ -44,6 +45,33 @@ fn a_verbatim_stream_is_not_touched() {
     assert_eq!(forward(&mut rig, Leg::Caller, 0, &adorned(5)), Some(adorned(5)));
     let app = [0x80, 204, 0, 2, 0, 0, 0, 5, b'n', b'a', b'm', b'e'];
     assert_eq!(forward(&mut rig, Leg::Caller, 1, &app).as_deref(), Some(&app[..]));
+}
+
+#[test]
+fn speech_under_way_does_not_slip_through_when_a_call_becomes_a_fax() {
+    let speech = |kind| {
+        let mut stream = Stream { kind, ..stream() };
+        stream.legs.iter_mut().for_each(|leg| leg.rtcp_mux = true);
+        stream
+    };
+    let mut rig = rig(None, speech(StreamKind::Rtp));
+    let report = [0x80, 201, 0, 1, 0, 0, 0, 5];
+    let before = forward(&mut rig, Leg::Caller, 0, &adorned(5)).unwrap();
+    rig.engine.update(CALL, None, &[speech(StreamKind::Opaque)], Vec::new(), at(1)).unwrap();
+    // UDPTL whose sequence number begins like RTP's version, and one that does not.
+    for fax in [&[0x80, 8, 3, 1, 2, 3, 0, 0, 0, 0, 0, 9, 9][..], &[0, 1, 1, 0, 0]] {
+        assert_eq!(forward(&mut rig, Leg::Caller, 0, fax).as_deref(), Some(fax));
+    }
+    assert_eq!(forward(&mut rig, Leg::Caller, 0, &adorned(5)), None);
+    assert_eq!(forward(&mut rig, Leg::Caller, 0, &report), None);
+    assert_eq!(rig.drops(Leg::Caller), [("unexpected_rtp".to_owned(), 2)]);
+    let sealed = Stream { verbatim: true, ..speech(StreamKind::Opaque) };
+    rig.engine.update(CALL, None, &[sealed], Vec::new(), at(1)).unwrap();
+    let passes = forward(&mut rig, Leg::Caller, 0, &adorned(5));
+    assert_eq!(passes, Some(adorned(5)), "what the parties protect themselves may go on under its SSRC");
+    rig.engine.update(CALL, None, &[speech(StreamKind::Rtp)], Vec::new(), at(1)).unwrap();
+    let after = forward(&mut rig, Leg::Caller, 0, &adorned(5)).unwrap();
+    assert_eq!(after[8..12], before[8..12], "the same voice as before");
 }
 
 #[test]
