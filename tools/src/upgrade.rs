@@ -115,17 +115,19 @@ pub fn outcome(said: ChildStdout, log: &Path, before: u64) -> anyhow::Result<Str
         return Ok(line.to_owned());
     }
     // Another program may say anything.
-    ensure!(line.is_empty(), "nothing was taken over: what was started is no relay");
+    ensure!(line.is_empty(), "nothing was taken over, and what ran goes on: what was started is no relay");
     let mut bytes = Vec::new();
     let mut file = File::open(log)?;
     file.seek(SeekFrom::Start(before))?;
     // Long before the end of patience: it is the log of a few seconds.
     file.take(1 << 20).read_to_end(&mut bytes)?;
-    bail!("nothing was taken over, because the new relay failed: {}", reason(&String::from_utf8_lossy(&bytes)));
+    bail!("nothing was taken over, and what ran goes on: {}", reason(&String::from_utf8_lossy(&bytes)));
 }
 
 /// The error with which a process ended, by its log; it has lines behind it that say what caused it.
 fn reason(log: &str) -> String {
+    // With RUST_BACKTRACE set, where in the program it was comes behind.
+    let log = log.split("Stack backtrace:").next().unwrap_or_default();
     // In small letters: of a program that does not know its arguments, with its usage behind.
     let refused = || Some(log.rsplit_once("error: ")?.1.split("Usage:").next().unwrap_or_default());
     let Some(error) = log.rsplit_once("Error: ").map(|(_, error)| error).or_else(refused) else {
@@ -145,7 +147,7 @@ mod tests {
 
     #[test]
     fn the_reason_is_the_last_error_with_its_cause() {
-        let log = "INFO lane\nError: first\nINFO lane\nError: relay.sock cannot be opened\n\nCaused by:\n    denied\n";
+        let log = "INFO lane\nError: first\nINFO lane\nError: relay.sock cannot be opened\n\nCaused by:\n    denied\n\nStack backtrace:\n   0: main\n";
         assert_eq!(reason(log), "relay.sock cannot be opened Caused by: denied");
         assert_eq!(reason("killed\n"), "killed");
         assert_eq!(reason(""), "it said nothing");

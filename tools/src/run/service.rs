@@ -133,7 +133,10 @@ impl Service {
             return Some(format!("{} ended ({status}); it is started again in {seconds} s", self.name));
         }
         if let Some(status) = self.failed_successor() {
-            return Some(format!("{} was not upgraded (the new one ended, {status}); the old process goes on", self.name));
+            return Some(format!(
+                "{} was not upgraded (the new one ended, {status}); the old process goes on",
+                self.name
+            ));
         }
         if let Some(hangs) = self.successor.as_mut().filter(|s| now.duration_since(s.started) > TAKE_OVER) {
             // Its end is seen next.
