@@ -37,12 +37,12 @@ pub fn name() -> String {
 #[derive(Debug, thiserror::Error)]
 pub enum HandoverError {
     /// Nothing to take over.
-    #[error("no relay that could be taken over at {path}: {source}")]
+    #[error("no relay that could be taken over at {path}: {cause}")]
     NoRelay {
         /// The socket.
         path: String,
         /// What connecting said.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// The other one said why not.
     #[error("{0}")]

@@ -20,6 +20,8 @@ use crate::place::Place;
 pub const SOCKET: &str = "run/supervisor.sock";
 /// The option by which a relay takes over.
 pub const TAKE_OVER: &str = "--take-over";
+/// A relay that has taken over says these words.
+const TOOK_OVER: &str = " took over ";
 /// How long an upgrade may take; a new relay gives up earlier.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -109,20 +111,26 @@ pub fn arguments(place: &Place) -> Vec<OsString> {
 pub fn outcome(said: ChildStdout, log: &Path, before: u64) -> anyhow::Result<String> {
     let mut line = String::new();
     BufReader::new(said).read_line(&mut line)?;
-    if let Some(line) = line.strip_suffix('\n') {
+    if let Some(line) = line.strip_suffix('\n').filter(|line| line.contains(TOOK_OVER)) {
         return Ok(line.to_owned());
     }
-    let mut text = String::new();
+    // Another program may say anything.
+    ensure!(line.is_empty(), "nothing was taken over, and what ran goes on: what was started is no relay");
+    let mut bytes = Vec::new();
     let mut file = File::open(log)?;
     file.seek(SeekFrom::Start(before))?;
     // Long before the end of patience: it is the log of a few seconds.
-    file.take(1 << 20).read_to_string(&mut text)?;
-    bail!("the running relay goes on, because the new one failed: {}", reason(&text));
+    file.take(1 << 20).read_to_end(&mut bytes)?;
+    bail!("nothing was taken over, and what ran goes on: {}", reason(&String::from_utf8_lossy(&bytes)));
 }
 
 /// The error with which a process ended, by its log; it has lines behind it that say what caused it.
 fn reason(log: &str) -> String {
-    let Some((_, error)) = log.rsplit_once("Error: ") else {
+    // With RUST_BACKTRACE set, where in the program it was comes behind.
+    let log = log.split("Stack backtrace:").next().unwrap_or_default();
+    // In small letters: of a program that does not know its arguments, with its usage behind.
+    let refused = || Some(log.rsplit_once("error: ")?.1.split("Usage:").next().unwrap_or_default());
+    let Some(error) = log.rsplit_once("Error: ").map(|(_, error)| error).or_else(refused) else {
         return log.lines().last().unwrap_or("it said nothing").to_owned();
     };
     error.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
@@ -139,9 +147,11 @@ mod tests {
 
     #[test]
     fn the_reason_is_the_last_error_with_its_cause() {
-        let log = "INFO lane\nError: first\nINFO lane\nError: relay.sock cannot be opened\n\nCaused by:\n    denied\n";
+        let log = "INFO lane\nError: first\nINFO lane\nError: relay.sock cannot be opened\n\nCaused by:\n    denied\n\nStack backtrace:\n   0: main\n";
         assert_eq!(reason(log), "relay.sock cannot be opened Caused by: denied");
         assert_eq!(reason("killed\n"), "killed");
         assert_eq!(reason(""), "it said nothing");
+        let old = "error: unexpected argument '--take-over' found\n\nUsage: bauta-relay\n\nFor more information, try '--help'.\n";
+        assert_eq!(reason(old), "unexpected argument '--take-over' found");
     }
 }

@@ -139,6 +139,8 @@ fn the_relay_is_upgraded_under_the_supervisor_and_the_others_do_not_notice() {
     let failed = pop.bauta(&["upgrade", "--program", "/bin/false"]).output().unwrap();
     let words = String::from_utf8_lossy(&failed.stderr).into_owned();
     assert!(failed.status.code() == Some(1) && words.contains("goes on"), "{words}");
+    let failed = pop.bauta(&["upgrade", "--program", "/bin/echo"]).output().unwrap();
+    assert_eq!(failed.status.code(), Some(1), "another program that ends well is no upgrade");
     let failed = pop.bauta(&["upgrade", "--program", "nowhere"]).output().unwrap();
     assert!(String::from_utf8_lossy(&failed.stderr).contains("nowhere is no program"));
     assert_eq!((pop.processes("relay"), others()), (old.clone(), before.clone()));
@@ -161,6 +163,28 @@ fn the_relay_is_upgraded_under_the_supervisor_and_the_others_do_not_notice() {
     });
     assert!(run.stop().success(), "{}", run.output());
     assert!(pop.all().is_empty(), "still running after the end");
+}
+
+#[test]
+fn a_new_relay_that_hangs_does_not_keep_the_place_of_one_that_crashed() {
+    let Some(pop) = Pop::prepare() else { return };
+    let mut run = pop.run("run.out");
+    let old = pop.processes("relay");
+    let (hangs, started) = (pop.folder.path().join("hangs"), pop.folder.path().join("started"));
+    let script = format!("#!/bin/sh\n: > {}\nexec sleep 300\n", started.display());
+    std::fs::write(&hangs, script).unwrap();
+    std::fs::set_permissions(&hangs, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let mut upgrade = pop.bauta(&["upgrade", "--program", "./hangs"]).spawn().unwrap();
+    until("it hangs", seconds(5), || started.exists().then_some(()));
+
+    kill_process(old[0], Signal::KILL).unwrap();
+    let refused = upgrade.wait().unwrap();
+    assert_eq!(refused.code(), Some(1));
+    until("another relay runs", seconds(5), || {
+        let now = pop.processes("relay");
+        (!now.is_empty() && now != old).then_some(())
+    });
+    assert!(run.stop().success(), "{}", run.output());
 }
 
 #[test]

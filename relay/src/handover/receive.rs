@@ -55,7 +55,7 @@ impl Offer {
     /// Asks the relay whose sockets are in the folder `run`.
     pub fn ask(run: &Path) -> Result<Self, HandoverError> {
         let path = run.join("upgrade.sock");
-        let none = |source| HandoverError::NoRelay { path: path.display().to_string(), source };
+        let none = |cause| HandoverError::NoRelay { path: path.display().to_string(), cause };
         let link = UnixStream::connect(&path).map_err(none)?;
         link.set_read_timeout(Some(PATIENCE))?;
         link.set_write_timeout(Some(PATIENCE))?;

@@ -17,6 +17,8 @@ use crate::upgrade;
 
 /// A process that ran so long before it died begins anew with its delays.
 const STEADY: Duration = Duration::from_secs(60);
+/// A process that has not taken over after so long hangs: a relay gives up by itself before.
+const TAKE_OVER: Duration = Duration::from_secs(90);
 
 /// A process and what is needed to start it again.
 #[derive(Debug)]
@@ -40,6 +42,7 @@ pub struct Service {
 struct Successor {
     child: Child,
     program: PathBuf,
+    started: Instant,
 }
 
 impl Service {
@@ -92,7 +95,7 @@ impl Service {
             .spawn()
             .with_context(|| format!("{} cannot be started", program.display()))?;
         let said = child.stdout.take().context("no pipe")?;
-        self.successor = Some(Successor { child, program });
+        self.successor = Some(Successor { child, program, started: Instant::now() });
         Ok((said, self.log.clone(), before))
     }
 
@@ -100,7 +103,13 @@ impl Service {
     pub fn ended(&mut self) -> Option<ExitStatus> {
         let status = self.child.as_mut()?.try_wait().ok().flatten()?;
         self.child = None;
-        let Some(Successor { child, program }) = self.successor.take() else { return Some(status) };
+        let Some(Successor { mut child, program, .. }) = self.successor.take() else { return Some(status) };
+        if !status.success() {
+            // It crashed and has left nothing to anybody: what waits for it must not keep its place.
+            let _ = child.kill();
+            let _ = child.wait();
+            return Some(status);
+        }
         // If it did not take over, it ends as well, and that is seen next.
         (self.child, self.program, self.started) = (Some(child), program, Instant::now());
         None
@@ -124,7 +133,14 @@ impl Service {
             return Some(format!("{} ended ({status}); it is started again in {seconds} s", self.name));
         }
         if let Some(status) = self.failed_successor() {
-            return Some(format!("{} was not upgraded ({status}); the old process goes on", self.name));
+            return Some(format!(
+                "{} was not upgraded (the new one ended, {status}); the old process goes on",
+                self.name
+            ));
+        }
+        if let Some(hangs) = self.successor.as_mut().filter(|s| now.duration_since(s.started) > TAKE_OVER) {
+            // Its end is seen next.
+            let _ = hangs.child.kill();
         }
         if self.child.is_some() || self.again.is_none_or(|at| at > now) {
             return None;
