@@ -221,7 +221,8 @@ impl Calls {
         self.book.used(call_id, Moment::now());
         let done = self.taken(entry, call, &draft, reply);
         // The ports that it was just given are no place for its media either.
-        if let Err(e) = self.check(&offered, request, client) {
+        let checked = self.check(&offered, request, client);
+        if let Err(e) = checked.and(done.as_ref().map(drop).map_err(NgError::clone)) {
             if let Some(live) = entry.live() {
                 self.close(entry, &live, Ended::Unanswered).await;
                 self.book.released(call_id, Moment::now());
@@ -337,7 +338,8 @@ impl Calls {
                 }
                 let delay = request.options.delete_delay.map(|s| time::Duration::seconds(s.into()));
                 let delay = delay.unwrap_or(self.policy.delete_delay);
-                if delay.is_positive() {
+                // While the relay is away its blob cannot say so, and what it says is taken when it is back.
+                if delay.is_positive() && relay.is_ok() {
                     live.call.delete_at.get_or_insert(OffsetDateTime::now_utc() + delay);
                     self.keep(&entry, live).await;
                     return if request.options.fast { Ok(ok()) } else { self.query(request).await };

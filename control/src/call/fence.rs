@@ -36,13 +36,23 @@ impl Fence {
         let asked = sdp.media.iter().filter(|media| media.relayable());
         for (rtp, rtcp) in asked.filter_map(|media| media.receives_at(options.address)) {
             for remote in [rtp, rtcp].map(|a| SocketAddr::new(a.ip().to_canonical(), a.port())) {
-                if self.listeners.iter().any(|listener| reaches(remote, *listener, relay)) || given(remote) {
+                let control = self.listeners.iter().any(|listener| reaches(remote, *listener, relay));
+                if control || ports_at(remote, relay).any(&given) {
                     return Err(NgError::Remote);
                 }
             }
         }
         Ok(())
     }
+}
+
+/// A port of the relay's as it may have been told: the relay tells of the address that the outside sees, and what it is
+/// bound to behind that is reached as well.
+fn ports_at(remote: SocketAddr, relay: &[Interface]) -> impl Iterator<Item = SocketAddr> {
+    let addresses = relay.iter().flat_map(|interface| &interface.addresses);
+    let advertised =
+        addresses.filter(move |(bound, _)| *bound == remote.ip()).map(|(_, advertised)| *advertised);
+    std::iter::once(remote).chain(advertised.map(move |at| SocketAddr::new(at, remote.port())))
 }
 
 /// Whether a packet to `remote` could come to `listener`.
@@ -91,6 +101,8 @@ mod tests {
             ("::ffff:127.0.0.1", 2223, ""),
             ("127.0.0.1", 8090, ""),
             ("192.0.2.1", 30_000, ""),
+            ("10.0.0.1", 30_000, ""),
+            ("::ffff:10.0.0.1", 30_000, ""),
         ] {
             assert_eq!(check(address, port, more), Err(NgError::Remote), "{address}:{port} {more}");
         }
@@ -98,6 +110,7 @@ mod tests {
             ("192.0.2.8", 2223),
             ("192.0.2.77", 8090),
             ("192.0.2.1", 30_002),
+            ("10.0.0.1", 30_002),
             ("0.0.0.0", 2223),
             ("::2", 8090),
         ] {

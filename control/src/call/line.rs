@@ -177,6 +177,16 @@ impl Line {
         if caller.on { caller.carriage } else { callee.carriage }
     }
 
+    /// The kind of media that flows, as m-lines name it. What an offer asks for that was never answered is not it: after a
+    /// fax that was refused the call goes on as speech.
+    pub fn media(&self) -> &str {
+        match self.carriage() {
+            Carriage::Speech => "audio",
+            Carriage::Fax => "image",
+            Carriage::Rtp | Carriage::Sdes | Carriage::Dtls => &self.kind,
+        }
+    }
+
     /// Whether the recorder shall get it, of a call that is recorded.
     pub fn is_tapped(&self) -> bool {
         self.stream.is_some() && self.carriage() == Carriage::Speech

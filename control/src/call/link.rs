@@ -180,15 +180,18 @@ fn rebuild(calls: &Calls, found: Vec<LiveCall>) -> HashMap<CallKey, Option<Vec<u
         state.foreign = foreign;
         (std::mem::take(&mut state.to_close), std::mem::take(&mut state.deleted))
     };
+    let counted: HashSet<CallKey> = to_close.keys().copied().collect();
     let deleted: HashMap<String, OffsetDateTime> = deleted.into_iter().map(|(at, id)| (id, at)).collect();
     // A call that began after the delete is another one with the same Call-ID.
     let deleted = |live: &Live| deleted.get(&live.call.call_id).is_some_and(|at| live.call.offered_at <= *at);
-    for Live { call, .. } in live.iter().filter(|live| deleted(live)) {
+    // What ended while the relay was away has been counted by then, whatever else was asked.
+    let deleted = |live: &&Live| deleted(live) && !counted.contains(&live.call.key);
+    for Live { call, .. } in live.iter().filter(deleted) {
         let ended = (call.given_up(), OffsetDateTime::now_utc());
         to_close.insert(call.key, label::label(call, &calls.keys, Some(ended)));
     }
     let (ended, live): (Vec<_>, Vec<_>) = live.into_iter().partition(|l| to_close.contains_key(&l.call.key));
-    for live in ended.iter().filter(|live| deleted(live)) {
+    for live in ended.iter().filter(deleted) {
         calls.forget(live, live.call.given_up());
     }
     for Live { call, .. } in live.iter().filter(|live| live.call.answered_at.is_some()) {
@@ -325,7 +328,13 @@ where
     tokio::spawn(async move {
         let Ok(_turn) = entry.turn.try_lock() else { return };
         if let Some((live, why)) = entry.live().zip(due(&entry)) {
-            calls.book.ended(&live.call.call_id, Moment::now());
+            let (call_id, now) = (&live.call.call_id, Moment::now());
+            // The proxy gave it up a while ago, as one that is deleted at once.
+            if why == Ended::Unanswered && live.call.delete_at.is_some() {
+                calls.book.released(call_id, now);
+            } else {
+                calls.book.ended(call_id, now);
+            }
             calls.close(&entry, &live, why).await;
         }
     });

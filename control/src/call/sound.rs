@@ -24,7 +24,7 @@ pub fn of<'a>(call: &Call, counters: &'a CallCounters) -> Vec<[Sound<'a>; 2]> {
             let line = call.lines.iter().find(|line| line.stream == Some(n));
             let [caller, callee] = legs;
             let spoken = [spoken(line, Leg::Caller, caller), spoken(line, Leg::Callee, callee)];
-            sounds(line.map_or("", |line| &line.kind), spoken, legs)
+            sounds(line.map_or("", Line::media), spoken, legs)
         })
         .collect()
 }

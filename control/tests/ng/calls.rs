@@ -222,6 +222,19 @@ async fn a_delayed_delete_lets_the_call_go_on_for_a_while_and_an_offer_keeps_it(
 }
 
 #[tokio::test]
+async fn a_call_that_was_given_up_with_a_delay_may_be_offered_to_another_destination() {
+    let mut site = Site::new().await;
+    site.route("forked", true, 3600);
+    assert_eq!(site.proxy.ask(offer("forked", 4000)).await["result"], "ok");
+    let mut delayed = delete("forked");
+    delayed["delete-delay"] = "1".into();
+    assert_eq!(site.proxy.ask(delayed).await["result"], "ok");
+    until(|| site.relay.state().calls.is_empty()).await;
+    let again = site.proxy.ask(offer("forked", 4000)).await;
+    assert_eq!(again["result"], "ok", "{again}");
+}
+
+#[tokio::test]
 async fn no_number_leaves_control_nor_gets_into_a_log() {
     let mut site = Site::new().await;
     let call_id = &format!("{CANARY}@10.0.0.7");

@@ -110,6 +110,19 @@ async fn a_delete_while_the_relay_is_away_is_done_when_it_is_back() {
 }
 
 #[tokio::test]
+async fn a_delayed_delete_while_the_relay_is_away_is_not_forgotten_when_it_is_back() {
+    let mut site = Site::new().await;
+    site.call("away").await;
+    site.relay.stop().await;
+    site.control.connected(false).await;
+    let mut delayed = delete("away");
+    delayed["delete-delay"] = "600".into();
+    assert_eq!(site.proxy.ask(delayed).await["result"], "ok");
+    site.relay.come_back(false);
+    until(|| site.relay.state().calls.is_empty()).await;
+}
+
+#[tokio::test]
 async fn requests_wait_for_a_control_that_has_just_started() {
     let mut site = Site::new().await;
     site.route("waits", true, 3600);

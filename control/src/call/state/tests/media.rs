@@ -80,7 +80,7 @@ fn a_slot_changes_its_kind_with_the_answer() {
     answered(&mut call, AUDIO, &Options::default());
     let kind = |call: &Call| call.streams()[0].kind;
     reoffered(&mut call, ("a", "b"), CALLER, FAX);
-    assert_eq!(kind(&call), StreamKind::Rtp);
+    assert_eq!((kind(&call), call.lines[0].media()), (StreamKind::Rtp, "audio"), "it may yet be refused");
     // Who does not understand it answers with what it had: no fax, and no speech either.
     let back = answered(&mut call, AUDIO, &Options::default());
     assert!(back.contains("m=audio 0 udptl "), "{back}");
@@ -92,6 +92,7 @@ fn a_slot_changes_its_kind_with_the_answer() {
         "{back}"
     );
     assert_eq!((kind(&call), call.lines[0].is_tapped()), (StreamKind::Opaque, false));
+    assert_eq!(call.lines[0].media(), "image");
     assert!(!call.held(), "a fax is no hold");
 }
 
