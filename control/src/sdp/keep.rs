@@ -107,8 +107,43 @@ pub(super) fn rtpmap(value: &str) -> Option<Codec> {
     })
 }
 
+/// The words of preconditions (RFC 3312), content (RFC 4796) and feedback (RFC 4585, RFC 5104, and what WebRTC adds).
+const WORDS: [&str; 31] = [
+    "qos",
+    "sec",
+    "local",
+    "remote",
+    "e2e",
+    "none",
+    "optional",
+    "mandatory",
+    "failure",
+    "unknown",
+    "send",
+    "recv",
+    "sendrecv",
+    "slides",
+    "speaker",
+    "sl",
+    "main",
+    "alt",
+    "nack",
+    "pli",
+    "sli",
+    "rpsi",
+    "ack",
+    "ccm",
+    "fir",
+    "tmmbr",
+    "tstn",
+    "vbcm",
+    "app",
+    "goog-remb",
+    "transport-cc",
+];
+
 fn words(text: &str) -> bool {
-    text.bytes().all(|b| b.is_ascii_alphabetic() || b" -,".contains(&b))
+    text.split([' ', ',']).all(|word| WORDS.contains(&word))
 }
 
 /// Seven digits, whatever separates them but letters and commas: no codec's parameter needs them, a telephone
@@ -189,6 +224,8 @@ mod tests {
             "ptime:447700900001",
             "silenceSupp:447700900001",
             "rtcp-fb:* 447700900001",
+            "rtcp-fb:* alice",
+            "content:alice",
             "extmap:447700900001 urn:3gpp:video-orientation",
             "T38FaxVersion:0",
             "curr:447700900001",
