@@ -201,6 +201,8 @@ pub struct RelayFacts {
     pub lane_reason: Option<String>,
     /// Whether no new calls are taken, because the operator asked for it.
     pub draining: bool,
+    /// What a privilege or a limit of the host would add to the relay's service, one sentence each.
+    pub missing: Vec<String>,
     /// Whether a recorder is attached to the relay's tap.
     pub recorder_attached: bool,
     /// What stands in the way, for a person to read (`connect /…/relay.sock: connection refused`).

@@ -19,6 +19,12 @@ use relay::sys::limits;
 use relay::worker::{self, Beginning, Handle, Plan};
 use relay::{sys, tap};
 
+/// Where the relay is reached: the programming socket twice (one is for whoever takes over), and that of upgrades.
+struct Listeners {
+    programming: [UnixListener; 2],
+    upgrade: UnixListener,
+}
+
 /// What both beginnings need, made from the settings: nothing that others could notice.
 struct Ground {
     lane: LaneKind,
@@ -77,18 +83,17 @@ impl Ground {
         options: &Options,
         workers: Vec<Handle>,
         sockets: u32,
-        listeners: [UnixListener; 2],
+        listeners: Listeners,
         host: tap::Host,
         epoch: u64,
     ) -> anyhow::Result<Setup> {
         let Self { lane, reason, interfaces, ports, files, mut missing, .. } = self;
         missing.extend(limits::missing(files, ports.total(), workers.len()));
         missing.iter().for_each(|m| tracing::info!("{m}"));
-        let [listener, upgrade] = listeners;
+        let Listeners { programming: [listener, programming], upgrade } = listeners;
         let (tell, recorder) = tokio::sync::mpsc::unbounded_channel();
         let (ask, freezes) = tokio::sync::mpsc::unbounded_channel();
         let host = Arc::new(host);
-        let programming = listener.try_clone()?;
         let keeper =
             Keeper { listener: upgrade, programming, host: Arc::clone(&host), epoch, sockets, freezes: ask };
         std::thread::Builder::new().name("tap".into()).spawn(move || {
@@ -152,7 +157,8 @@ pub fn fresh(options: &Options, state: &Path) -> anyhow::Result<Setup> {
     }
     let upgrade = listen("upgrade.sock")?;
     let host = tap::Host::bind(&run.join("tap.sock"), rings, epoch).context("tap.sock cannot be opened")?;
-    ground.finish(options, workers, sockets, [listener, upgrade], host, epoch)
+    let listeners = Listeners { programming: [listener.try_clone()?, listener], upgrade };
+    ground.finish(options, workers, sockets, listeners, host, epoch)
 }
 
 /// Begins with everything that the relay running in this state directory has.
@@ -178,7 +184,7 @@ pub fn take_over(options: &Options, state: &Path) -> anyhow::Result<Setup> {
     // From here on there is no way back, and nobody else who forwards.
     let done = format!("{} took over {calls} call(s) from {program} in {still:.1?}", handover::name());
     let host = tap::Host::resume(tap, rings, epoch, recorder);
-    let setup = ground.finish(options, workers, sockets, [programming, upgrade], host, epoch)?;
+    let setup = ground.finish(options, workers, sockets, Listeners { programming, upgrade }, host, epoch)?;
     tracing::info!("{done}");
     // Whoever wanted to know may be gone.
     let _ = writeln!(std::io::stdout(), "{done}");

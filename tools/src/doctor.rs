@@ -85,6 +85,8 @@ fn running(readyz: &str, findings: &mut Vec<Finding>) {
     } else {
         findings.push(Finding(State::Missing, "relay", text(&relay["trouble"])));
     }
+    let missing = relay["missing"].as_array().into_iter().flatten();
+    findings.extend(missing.map(|words| Finding(State::Note, "relay", text(words))));
     if relay["draining"] == true {
         let words = "draining: no new calls are taken; `bauta drain --undo` ends that";
         findings.push(Finding(State::Missing, "relay", words.into()));
@@ -156,6 +158,7 @@ fn stopped(place: &Place, settings: &Settings, error: &str, findings: &mut Vec<F
         Ok((lane, why)) => Finding(State::Ok, "lane", format!("would be {}: {why}", lane.name())),
         Err(error) => Finding(State::Missing, "lane", error.to_string()),
     });
+    would_lack(settings, findings);
 }
 
 /// Findings about this host.
@@ -175,16 +178,6 @@ fn host(place: &Place, settings: &Settings, findings: &mut Vec<Finding>) {
     }
     let interfaces = settings.relay.interfaces();
     let addresses = || interfaces.iter().flat_map(|i| &i.addresses);
-    match limits::raise_open_files() {
-        Ok(files) => {
-            findings.push(Finding(State::Ok, "open files", format!("{files} at most for each process")));
-            let pairs = addresses().map(|a| a.ports.pairs()).sum();
-            let workers = settings.relay.workers_of(limits::cores().map_or(1, |cores| cores.len()));
-            let missing = limits::missing(files, pairs, workers);
-            findings.extend(missing.into_iter().map(|m| Finding(State::Note, "limits", m)));
-        }
-        Err(error) => findings.push(Finding(State::Note, "open files", error.to_string())),
-    }
     let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
     let reserved = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_reserved_ports").unwrap_or_default();
     for address in addresses() {
@@ -197,6 +190,21 @@ fn host(place: &Place, settings: &Settings, findings: &mut Vec<Finding>) {
         } else {
             Finding(State::Ok, "media", ports)
         });
+    }
+}
+
+/// Findings about what a relay that is started from here would lack; one that runs says it of itself.
+fn would_lack(settings: &Settings, findings: &mut Vec<Finding>) {
+    match limits::raise_open_files() {
+        Ok(files) => {
+            findings.push(Finding(State::Ok, "open files", format!("{files} at most for each process")));
+            let interfaces = settings.relay.interfaces();
+            let pairs = interfaces.iter().flat_map(|i| &i.addresses).map(|a| a.ports.pairs()).sum();
+            let workers = settings.relay.workers_of(limits::cores().map_or(1, |cores| cores.len()));
+            let missing = limits::missing(files, pairs, workers);
+            findings.extend(missing.into_iter().map(|m| Finding(State::Note, "limits", m)));
+        }
+        Err(error) => findings.push(Finding(State::Note, "open files", error.to_string())),
     }
 }
 

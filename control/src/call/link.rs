@@ -225,6 +225,7 @@ fn admit(calls: &Calls, client: Client, stats: Stats) {
         lane: Some(stats.lane),
         lane_reason: Some(stats.lane_reason),
         draining: stats.draining,
+        missing: stats.missing,
         recorder_attached: stats.recorder_attached,
         trouble: None,
     };

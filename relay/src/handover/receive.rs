@@ -31,8 +31,8 @@ pub struct Offer {
 /// Everything of a relay that has ended.
 #[derive(Debug)]
 pub struct Taken {
-    /// Listens at `relay.sock`.
-    pub programming: UnixListener,
+    /// Listen at `relay.sock`, both of them: one is for whoever takes over next.
+    pub programming: [UnixListener; 2],
     /// Listens at `tap.sock`.
     pub tap: UnixListener,
     /// Listens at `upgrade.sock`.
@@ -81,6 +81,9 @@ impl Offer {
         settle: impl FnOnce(&mut server::State),
     ) -> Result<Taken, HandoverError> {
         let Self { link, welcome, listeners, rings } = self;
+        // What may fail comes before there is no way back.
+        let [programming, tap, upgrade] = listeners.map(UnixListener::from);
+        let programming = [programming.try_clone()?, programming];
         let since = Instant::now();
         link::say(&link, &Message::Prepared, &[])?;
         let (Message::State(state), fds) = hear(&link)? else {
@@ -122,7 +125,6 @@ impl Offer {
         };
         workers.iter().try_for_each(|worker| step(worker, Adoption::Go))?;
         let still = since.elapsed();
-        let [programming, tap, upgrade] = listeners.map(UnixListener::from);
         Ok(Taken { programming, tap, upgrade, rings, recorder, server, connections, calls, still })
     }
 }
