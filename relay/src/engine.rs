@@ -193,6 +193,12 @@ impl Engine {
         Ok(Admitted { packet, learn, via, to })
     }
 
+    /// A packet of `slot` will be brought soon: loads what forwarding it needs into the cache.
+    #[inline]
+    pub fn prefetch(&self, slot: Slot) {
+        self.table.at(slot.index).into_iter().for_each(Row::prefetch);
+    }
+
     /// Counts a packet of `slot` that was not forwarded.
     pub fn dropped(&mut self, slot: Slot, reason: DropReason) {
         self.drops.count(reason);

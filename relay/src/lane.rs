@@ -6,6 +6,7 @@
 mod choice;
 mod handover;
 mod mmsg;
+mod pace;
 mod uring;
 
 use std::io;
@@ -15,6 +16,7 @@ use std::time::Duration;
 pub use choice::{Choice, LaneKind, choose};
 pub use handover::Handover;
 pub use mmsg::Mmsg;
+pub use pace::Pace;
 pub use uring::Uring;
 
 use crate::engine::Engine;
@@ -58,10 +60,11 @@ const fn icmp(error: Option<i32>) -> bool {
     )
 }
 
-/// Makes the lane of this kind on the calling thread, for at most `sockets` sockets; `wake` interrupts its waiting.
-pub fn make(kind: LaneKind, sockets: u32, wake: BorrowedFd<'_>) -> io::Result<Box<dyn Lane>> {
+/// Makes the lane of this kind on the calling thread, for at most `sockets` sockets; `wake` interrupts its waiting,
+/// which goes by `pace`.
+pub fn make(kind: LaneKind, sockets: u32, wake: BorrowedFd<'_>, pace: Pace) -> io::Result<Box<dyn Lane>> {
     Ok(match kind {
-        LaneKind::Uring => Box::new(Uring::new(sockets, wake)?),
-        LaneKind::Mmsg => Box::new(Mmsg::new(sockets, wake)?),
+        LaneKind::Uring => Box::new(Uring::new(sockets, wake, pace)?),
+        LaneKind::Mmsg => Box::new(Mmsg::new(sockets, wake, pace)?),
     })
 }

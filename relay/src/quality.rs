@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::packet::RTP_HEADER;
 use crate::program::message::{Clock, MAX_CLOCKS, PayloadTypes, Quality, Report};
+use crate::sys::prefetch::prefetch;
 use jitter::Jitter;
 pub use reports::Said;
 use round_trip::RoundTrip;
@@ -49,6 +50,15 @@ struct Newest {
 }
 
 impl Reception {
+    /// Loads what every packet needs into the cache.
+    #[inline]
+    pub fn prefetch(&self) {
+        let [first, _] = &self.sources;
+        prefetch(first);
+        prefetch(&self.newest);
+        self.spans.prefetch();
+    }
+
     /// Takes the RTP packet `bytes`, well-formed and accepted from this leg, which arrived at `now_ns` (monotonic
     /// nanoseconds). `events` are the payload types that are telephone events: they count as packets and say nothing
     /// about jitter, since all packets of an event carry the time-stamp of its beginning. `clocks` are the leg's;

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::packet::{Packet, RTP_HEADER};
 use crate::program::message::{Clock, Extensions};
+use crate::sys::prefetch::prefetch;
 pub use source::Guise;
 use source::{Came, Return, Source};
 
@@ -56,6 +57,13 @@ impl Mask {
             }
         }
         mask
+    }
+
+    /// Loads what every packet needs into the cache.
+    #[inline]
+    pub fn prefetch(&self) {
+        let [first, ..] = &self.sources;
+        prefetch(first);
     }
 
     /// The guise of a source SSRC that has sent RTP.

@@ -13,6 +13,7 @@ use crate::quality::Reception;
 use crate::rewrite::Mask;
 use crate::source::Source;
 use crate::sys::clock::Timeline;
+use crate::sys::prefetch::prefetch;
 
 /// Which of a leg's two ports a row is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -150,6 +151,16 @@ impl Row {
             tap_lost: 0,
             gap: None,
         }
+    }
+
+    /// Loads what every packet needs into the cache.
+    #[inline]
+    pub fn prefetch(&self) {
+        prefetch(&self.accepts);
+        prefetch(&self.source);
+        prefetch(&self.rtp);
+        self.mask.prefetch();
+        self.reception.prefetch();
     }
 
     /// Takes over what was negotiated for its leg, at `now_ns` (monotonic nanoseconds).

@@ -4,12 +4,13 @@ use std::io::Write;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use anyhow::Context;
 use relay::engine::Spans;
 use relay::handover::{self, Keeper, Offer, Taken};
 use relay::interface::{Address, Interface};
-use relay::lane::{self, LaneKind};
+use relay::lane::{self, LaneKind, Pace};
 use relay::options::Options;
 use relay::ports::Ports;
 use relay::program::message::Stats;
@@ -35,6 +36,7 @@ struct Ground {
     /// Open files allowed.
     files: u64,
     spans: Spans,
+    pace: Pace,
     pin: bool,
     missing: Vec<String>,
 }
@@ -53,8 +55,12 @@ impl Ground {
             learn_window_ns: u64::from(options.learn_window_ms) * 1_000_000,
             silence_ns: u64::from(options.silence_seconds) * 1_000_000_000,
         };
+        let pace = Pace {
+            gather: Duration::from_micros(options.gather_us.into()),
+            busy_poll: Duration::from_micros(options.busy_poll_us.into()),
+        };
         let (pin, missing) = (options.pin, Vec::new());
-        Ok(Self { lane, reason, cores, interfaces, ports, files, spans, pin, missing })
+        Ok(Self { lane, reason, cores, interfaces, ports, files, spans, pace, pin, missing })
     }
 
     /// Slots of each of so many workers.
@@ -68,8 +74,8 @@ impl Ground {
 
     fn worker(&mut self, index: usize, sockets: u32, beginning: Beginning) -> anyhow::Result<Handle> {
         let core = self.cores.get(index).copied().filter(|_| self.pin);
-        let Self { lane, spans, .. } = *self;
-        let plan = Plan { index, core, lane, sockets, beginning, spans };
+        let Self { lane, spans, pace, .. } = *self;
+        let plan = Plan { index, core, lane, pace, sockets, beginning, spans };
         let (handle, pinned) = worker::start(plan).with_context(|| format!("worker {index} cannot start"))?;
         if let Err(e) = pinned {
             self.missing.push(format!("worker {index} is not pinned to a core: {e}"));

@@ -7,7 +7,11 @@ pub mod clock;
 #[cfg(feature = "lanes")]
 pub mod limits;
 #[cfg(feature = "lanes")]
+pub mod memory;
+#[cfg(feature = "lanes")]
 pub mod mmsg;
+#[cfg(feature = "lanes")]
+pub mod prefetch;
 pub mod rights;
 #[cfg(feature = "lanes")]
 pub mod socket;

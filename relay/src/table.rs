@@ -2,6 +2,7 @@
 //! apart from the row that has the slot now. Owned by one worker.
 
 use crate::row::Row;
+use crate::sys::memory::prefer_huge_pages;
 use serde::{Deserialize, Serialize};
 
 /// A place in the table, and which of its tenants is meant.
@@ -31,7 +32,9 @@ pub struct Table {
 impl Table {
     /// A table of `size` slots.
     pub fn new(size: u32) -> Self {
-        let entries = (0..size).map(|_| Entry { generation: 0, row: None }).collect();
+        let mut entries = Vec::with_capacity(size as usize);
+        prefer_huge_pages(entries.spare_capacity_mut());
+        entries.extend((0..size).map(|_| Entry { generation: 0, row: None }));
         Self { entries, free: (0..size).rev().collect() }
     }
 

@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 
 use crate::call::CallKey;
 use crate::engine::{Engine, NewCall, NewStream, Opening, Spans};
-use crate::lane::{self, Lane, LaneKind};
+use crate::lane::{self, Lane, LaneKind, Pace};
 use crate::load::Meter;
 use crate::program::message::{CallCounters, Event, Load, Refusal, Stream, WorkerStats};
 use crate::sys::clock::{Now, thread_cpu_ns};
@@ -126,6 +126,8 @@ pub struct Plan {
     pub core: Option<usize>,
     /// Its lane.
     pub lane: LaneKind,
+    /// How it waits.
+    pub pace: Pace,
     /// Most sockets.
     pub sockets: u32,
     /// What it begins with.
@@ -156,7 +158,7 @@ pub fn start(plan: Plan) -> io::Result<(Handle, io::Result<()>)> {
         let _guard = EndsWithProcess;
         let pinned = pin(plan.core);
         // A ring belongs to the thread that makes it.
-        match lane::make(plan.lane, plan.sockets, wake_end.as_fd()) {
+        match lane::make(plan.lane, plan.sockets, wake_end.as_fd(), plan.pace) {
             Err(e) => drop(ready.send(Err(e))),
             Ok(mut lane) => {
                 drop(ready.send(Ok(pinned)));

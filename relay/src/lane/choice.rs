@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 
 use rustix::event::{EventfdFlags, eventfd};
 
-use super::Uring;
+use super::{Pace, Uring};
 use crate::settings::Setting;
 
 /// The lanes there are.
@@ -94,7 +94,7 @@ fn explain(error: &io::Error) -> String {
 /// Makes a small lane and throws it away: needs everything that a large one needs.
 fn probe() -> io::Result<()> {
     let wake = eventfd(0, EventfdFlags::CLOEXEC)?;
-    Uring::new(4, wake.as_fd()).map(drop)
+    Uring::new(4, wake.as_fd(), Pace::default()).map(drop)
 }
 
 #[cfg(test)]

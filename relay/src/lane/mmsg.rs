@@ -4,12 +4,13 @@ mod handover;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 
-use super::{Lane, icmp};
+use super::pace::Spin;
+use super::{Lane, Pace, icmp};
 use crate::drop_reason::DropReason;
 use crate::engine::Engine;
 use crate::sys::clock::Now;
@@ -37,6 +38,7 @@ pub struct Mmsg {
     events: Vec<epoll::Event>,
     freed: Vec<Slot>,
     counters: Counters,
+    spin: Spin,
 }
 
 impl std::fmt::Debug for Mmsg {
@@ -47,7 +49,7 @@ impl std::fmt::Debug for Mmsg {
 
 impl Mmsg {
     /// Makes the lane for at most `sockets` sockets.
-    pub fn new(sockets: u32, wake: BorrowedFd<'_>) -> io::Result<Self> {
+    pub fn new(sockets: u32, wake: BorrowedFd<'_>, pace: Pace) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         epoll::add(&epoll, wake, epoll::EventData::new_u64(WAKE), epoll::EventFlags::IN)?;
         Ok(Self {
@@ -57,6 +59,7 @@ impl Mmsg {
             events: Vec::with_capacity(EVENTS),
             freed: Vec::with_capacity(sockets as usize),
             counters: Counters::default(),
+            spin: Spin::new(pace.busy_poll),
         })
     }
 
@@ -99,6 +102,34 @@ impl Mmsg {
             if count < BATCH {
                 return;
             }
+        }
+    }
+
+    /// Waits for something to do, as the pace has it.
+    fn wait(&mut self, timeout: Duration) -> io::Result<()> {
+        let began = Instant::now();
+        let Some(span) = self.spin.next() else {
+            self.look(timeout)?;
+            self.spin.slept(began.elapsed());
+            return Ok(());
+        };
+        self.look(Duration::ZERO)?;
+        while self.events.is_empty() && began.elapsed() < span {
+            self.look(Duration::ZERO)?;
+        }
+        self.spin.spun(!self.events.is_empty());
+        if self.events.is_empty() { self.look(timeout) } else { Ok(()) }
+    }
+
+    fn look(&mut self, timeout: Duration) -> io::Result<()> {
+        let timespec = Timespec {
+            tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(timeout.subsec_nanos()),
+        };
+        self.events.clear();
+        match epoll::wait(&self.epoll, spare_capacity(&mut self.events), Some(&timespec)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(e) => Err(e.into()),
         }
     }
 
@@ -173,15 +204,7 @@ impl Lane for Mmsg {
     fn turn(&mut self, engine: &mut Engine, timeout: Duration, freed: &mut Vec<Slot>) -> io::Result<bool> {
         self.connect(engine)?;
         let timeout = if self.freed.is_empty() { timeout } else { Duration::ZERO };
-        let timespec = Timespec {
-            tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: i64::from(timeout.subsec_nanos()),
-        };
-        self.events.clear();
-        match epoll::wait(&self.epoll, spare_capacity(&mut self.events), Some(&timespec)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(e) => return Err(e.into()),
-        }
+        self.wait(timeout)?;
         let now = Now::read();
         let mut woken = false;
         for event in 0..self.events.len() {

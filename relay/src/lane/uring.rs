@@ -5,11 +5,13 @@
 
 mod handover;
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::{Lane, icmp};
+use super::pace::{GATHERED, Spin};
+use super::{Lane, Pace, icmp};
 use crate::drop_reason::DropReason;
 use crate::engine::Engine;
 use crate::sys::clock::Now;
@@ -20,6 +22,8 @@ const SUBMISSIONS: u32 = 1024;
 const BUFFERS: u16 = 4096;
 /// Completions handled before sends are submitted and the clock is read again.
 const BATCH: usize = 512;
+/// How many completions ahead rows are loaded into the cache: enough to hide main memory, few enough to stay there.
+const AHEAD: usize = 4;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Socket {
@@ -49,20 +53,28 @@ pub struct Uring {
     freed: Vec<Slot>,
     wake: RawFd,
     watching: bool,
+    pace: Pace,
+    spin: Spin,
+    /// The last batch had packets.
+    flowing: bool,
+    /// Completions whose rows are being loaded into the cache.
+    ahead: VecDeque<Completion>,
     counters: Counters,
 }
 
 impl Uring {
     /// Makes the ring for at most `sockets` sockets. Fails where the kernel refuses any part of it.
-    pub fn new(sockets: u32, wake: BorrowedFd<'_>) -> io::Result<Self> {
-        Self::with_buffers(sockets, wake, BUFFERS)
+    pub fn new(sockets: u32, wake: BorrowedFd<'_>, pace: Pace) -> io::Result<Self> {
+        Self::with_buffers(sockets, wake, pace, BUFFERS)
     }
 
     /// As [`Self::new`], with `buffers` (a power of two) receive buffers: one burst must not use them up.
-    pub fn with_buffers(sockets: u32, wake: BorrowedFd<'_>, buffers: u16) -> io::Result<Self> {
+    pub fn with_buffers(sockets: u32, wake: BorrowedFd<'_>, pace: Pace, buffers: u16) -> io::Result<Self> {
         // In flight: a receive per socket, its cancellation, a batch of failed sends; and what one wait may bring.
         let completions = (sockets * 2 + u32::from(buffers) + SUBMISSIONS).next_power_of_two().min(65_536);
-        let ring = Ring::new(Sizes { files: sockets, submissions: SUBMISSIONS, completions, buffers })?;
+        let polled = !pace.busy_poll.is_zero();
+        let ring =
+            Ring::new(Sizes { files: sockets, submissions: SUBMISSIONS, completions, buffers, polled })?;
         Ok(Self {
             ring,
             sockets: vec![Socket::Absent; sockets as usize],
@@ -70,6 +82,10 @@ impl Uring {
             freed: Vec::with_capacity(sockets as usize),
             wake: wake.as_raw_fd(),
             watching: false,
+            pace,
+            spin: Spin::new(pace.busy_poll),
+            flowing: false,
+            ahead: VecDeque::with_capacity(AHEAD),
             counters: Counters::default(),
         })
     }
@@ -123,6 +139,26 @@ impl Uring {
             }
         }
         Ok(false)
+    }
+
+    /// Waits for something to do, as the pace has it.
+    fn wait(&mut self, timeout: Duration) -> io::Result<()> {
+        let Some(span) = self.spin.next() else {
+            let gather = self.flowing.then_some((GATHERED, self.pace.gather));
+            let began = Instant::now();
+            self.ring.wait(timeout, gather)?;
+            self.spin.slept(began.elapsed());
+            return Ok(());
+        };
+        self.ring.submit()?;
+        let began = Instant::now();
+        let mut found = self.ring.poll()?;
+        while !found && began.elapsed() < span {
+            std::hint::spin_loop();
+            found = self.ring.poll()?;
+        }
+        self.spin.spun(found);
+        if found { Ok(()) } else { self.ring.wait(timeout, None) }
     }
 
     fn receive_ended(&mut self, slot: Slot) -> io::Result<()> {
@@ -187,13 +223,22 @@ impl Lane for Uring {
             self.watching = true;
         }
         self.connect(engine)?;
-        self.ring.wait(timeout)?;
+        self.wait(timeout)?;
         let now = Now::read();
-        let mut woken = false;
-        for _ in 0..BATCH {
-            let Some(completion) = self.ring.take() else { break };
+        let (mut woken, mut taken) = (false, 0);
+        loop {
+            while self.ahead.len() < AHEAD
+                && taken < BATCH
+                && let Some(completion) = self.ring.take()
+            {
+                taken += 1;
+                engine.prefetch(completion.slot);
+                self.ahead.push_back(completion);
+            }
+            let Some(completion) = self.ahead.pop_front() else { break };
             woken |= self.complete(completion, engine, now)?;
         }
+        self.flowing = taken > usize::from(woken);
         self.rearm()?;
         freed.append(&mut self.freed);
         Ok(woken)

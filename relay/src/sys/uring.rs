@@ -37,6 +37,8 @@ pub struct Sizes {
     pub completions: u32,
     /// Receive buffers, a power of two up to 32,768.
     pub buffers: u16,
+    /// Whether [`Ring::poll`] will be called.
+    pub polled: bool,
 }
 
 /// What an operation is, in its `user_data`.
@@ -87,6 +89,8 @@ pub struct Ring {
     held: Vec<u16>,
     kept: Kept,
     overflowed: u64,
+    /// The kernel can wait for more than one completion no longer than told.
+    gathers: bool,
 }
 
 impl std::fmt::Debug for Ring {
@@ -98,13 +102,14 @@ impl std::fmt::Debug for Ring {
 impl Ring {
     /// Makes a ring on the calling thread, which alone may use it.
     pub fn new(sizes: Sizes) -> io::Result<Self> {
-        let mut uring: IoUring = IoUring::builder()
-            .setup_single_issuer()
-            .setup_defer_taskrun()
-            .setup_submit_all()
-            .setup_no_sqarray()
-            .setup_cqsize(sizes.completions)
-            .build(sizes.submissions)?;
+        let mut builder = IoUring::builder();
+        builder.setup_single_issuer().setup_defer_taskrun().setup_submit_all().setup_no_sqarray();
+        builder.setup_cqsize(sizes.completions);
+        if sizes.polled {
+            builder.setup_taskrun_flag();
+        }
+        let mut uring: IoUring = builder.build(sizes.submissions)?;
+        uring.submitter().register_ring_fd()?;
         uring.submitter().register_files_sparse(sizes.files)?;
         let buffers = Buffers::new(sizes.buffers)?;
         // SAFETY: the entries are mapped, page-aligned, and live until after the ring is closed (order of fields).
@@ -118,6 +123,7 @@ impl Ring {
         let depth = uring.submission().capacity();
         Ok(Self {
             kept: Kept::for_ring(&uring, sizes.files),
+            gathers: uring.params().is_feature_min_timeout(),
             uring,
             buffers,
             header,
@@ -249,17 +255,33 @@ impl Ring {
         Ok(())
     }
 
-    /// Submits what is queued and waits for a completion, at most `timeout`; then returns the held buffers.
-    pub fn wait(&mut self, timeout: Duration) -> io::Result<()> {
+    /// Submits what is queued and waits for a completion, at most `timeout`; then returns the held buffers. With
+    /// `gather`, it waits for so many completions as long as that, and only from then on for a single one.
+    pub fn wait(&mut self, timeout: Duration, gather: Option<(usize, Duration)>) -> io::Result<()> {
         let timespec = Timespec::from(timeout);
-        let args = SubmitArgs::new().timespec(&timespec);
+        let (want, least) = gather.filter(|_| self.gathers).unwrap_or((1, Duration::ZERO));
+        let least = u32::try_from(least.as_micros()).unwrap_or(u32::MAX);
+        let args = SubmitArgs::new().timespec(&timespec).min_wait_usec(least);
         self.overflowed += u64::from(self.uring.submission().cq_overflow());
-        match self.uring.submitter().submit_with_args(1, &args) {
+        match self.uring.submitter().submit_with_args(want, &args) {
             Ok(_) => {}
             Err(e) if retry(&e) || e.raw_os_error() == Some(libc::ETIME) => {}
             Err(e) => return Err(e),
         }
         self.submit()
+    }
+
+    /// Lets the kernel complete what is ready, without waiting: whether there are completions. Only where
+    /// [`Sizes::polled`] was set is it told that something is ready; otherwise nothing is.
+    pub fn poll(&mut self) -> io::Result<bool> {
+        if self.uring.submission().taskrun() {
+            match self.uring.submitter().submit_and_wait(0) {
+                Ok(_) => {}
+                Err(e) if retry(&e) => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(self.has_completions())
     }
 
     /// The next completion that is there, if any.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use relay::call::CallKey;
 use relay::engine::{Engine, NewCall, NewStream, Spans};
-use relay::lane::{Lane, Mmsg, Uring};
+use relay::lane::{Lane, Mmsg, Pace, Uring};
 use relay::program::message::{Learning, LegMedia, PayloadTypes, Remote, Stream};
 use relay::sys::clock::Now;
 use relay::sys::socket;
@@ -62,7 +62,7 @@ pub fn uring<R>(with: impl FnOnce(Box<Uring>, OwnedFd) -> R) -> Option<R> {
 /// As [`uring`], with so many receive buffers.
 pub fn uring_with_buffers<R>(buffers: u16, with: impl FnOnce(Box<Uring>, OwnedFd) -> R) -> Option<R> {
     let wake = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
-    match Uring::with_buffers(SLOTS, wake.as_fd(), buffers) {
+    match Uring::with_buffers(SLOTS, wake.as_fd(), Pace::default(), buffers) {
         Ok(lane) => Some(with(Box::new(lane), wake)),
         Err(e) => {
             println!("skipped: io_uring is refused here: {e}");
@@ -73,7 +73,7 @@ pub fn uring_with_buffers<R>(buffers: u16, with: impl FnOnce(Box<Uring>, OwnedFd
 
 pub fn mmsg<R>(with: impl FnOnce(Box<Mmsg>, OwnedFd) -> R) -> R {
     let wake = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
-    let lane = Mmsg::new(SLOTS, wake.as_fd()).unwrap();
+    let lane = Mmsg::new(SLOTS, wake.as_fd(), Pace::default()).unwrap();
     with(Box::new(lane), wake)
 }
 

@@ -47,7 +47,7 @@ impl Handover for Uring {
             } else if now.mono_ns > deadline {
                 return Err(io::Error::new(io::ErrorKind::TimedOut, "receives could not be cancelled"));
             } else {
-                self.ring.wait(Duration::from_millis(10))?;
+                self.ring.wait(Duration::from_millis(10), None)?;
             }
         }
     }
@@ -61,7 +61,7 @@ impl Handover for Uring {
         }
         self.ring.install(slot)?;
         loop {
-            self.ring.wait(Duration::from_millis(10))?;
+            self.ring.wait(Duration::from_millis(10), None)?;
             while let Some(completion) = self.ring.take() {
                 match completion.operation {
                     Operation::Install => return self.ring.installed(&completion),

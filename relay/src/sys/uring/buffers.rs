@@ -4,8 +4,8 @@ use std::io;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, Ordering};
 
+use crate::sys::memory::Mapping;
 use io_uring::types::BufRingEntry;
-use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
 /// Bytes per buffer: a datagram of an Ethernet frame, with what the kernel and the rewriter add.
 const BUFFER: usize = BUFFER_U32 as usize;
@@ -13,8 +13,7 @@ const BUFFER_U32: u32 = 2048;
 
 /// The ring of buffers.
 pub(super) struct Buffers {
-    base: NonNull<u8>,
-    size: usize,
+    memory: Mapping,
     count: u16,
     tail: u16,
     /// One bit per buffer: set while the kernel has it.
@@ -41,14 +40,10 @@ impl Buffers {
             ));
         }
         let size = usize::from(count) * (size_of::<BufRingEntry>() + BUFFER);
-        let (protection, flags) =
-            (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE | MapFlags::POPULATE);
-        // SAFETY: a new anonymous mapping at an address of the kernel's choice.
-        let base = unsafe { mmap_anonymous(std::ptr::null_mut(), size, protection, flags)? };
-        let base = NonNull::new(base.cast()).ok_or_else(|| io::Error::other("mapped at address zero"))?;
+        let memory = Mapping::new(size)?;
         let words = usize::from(count).div_ceil(64);
         let outstanding = usize::from(count);
-        let mut buffers = Self { base, size, count, tail: 0, with_kernel: vec![0; words], outstanding };
+        let mut buffers = Self { memory, count, tail: 0, with_kernel: vec![0; words], outstanding };
         (0..count).for_each(|id| buffers.give(id, super::SPARE));
         buffers.publish();
         Ok(buffers)
@@ -56,7 +51,7 @@ impl Buffers {
 
     /// The array of entries that is registered with the kernel.
     pub(super) const fn entries(&self) -> NonNull<BufRingEntry> {
-        self.base.cast()
+        self.memory.base().cast()
     }
 
     /// Queues a buffer for the kernel, all but its last `spare` bytes.
@@ -126,13 +121,6 @@ impl Buffers {
         let id = usize::from(id) & (usize::from(self.count) - 1);
         let offset = usize::from(self.count) * size_of::<BufRingEntry>() + id * BUFFER;
         // SAFETY: `offset + BUFFER` is at most the size of the mapping.
-        unsafe { self.base.as_ptr().add(offset) }
-    }
-}
-
-impl Drop for Buffers {
-    fn drop(&mut self) {
-        // SAFETY: the ring that used it is closed by now (order of fields in `Ring`); nobody else has it.
-        let _ = unsafe { munmap(self.base.as_ptr().cast(), self.size) };
+        unsafe { self.memory.base().as_ptr().add(offset) }
     }
 }
