@@ -15,6 +15,8 @@ pub mod prefetch;
 pub mod rights;
 #[cfg(feature = "lanes")]
 pub mod socket;
+#[cfg(feature = "lanes")]
+pub mod stamps;
 pub mod unix;
 #[cfg(feature = "lanes")]
 pub mod uring;

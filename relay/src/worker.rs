@@ -197,7 +197,8 @@ fn begin(beginning: Beginning, lane: &mut dyn Lane, sockets: u32, spans: Spans) 
     }
 }
 
-fn pin(core: Option<usize>) -> io::Result<()> {
+/// Keeps the calling thread on a core, if one is given.
+pub fn pin(core: Option<usize>) -> io::Result<()> {
     let Some(core) = core else { return Ok(()) };
     let mut set = CpuSet::new();
     set.set(core);

@@ -13,6 +13,7 @@ mod doctor;
 mod drain;
 mod export;
 mod keys;
+mod load;
 mod place;
 mod pool;
 mod run;

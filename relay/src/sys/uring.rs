@@ -21,8 +21,10 @@ use super::address::{self, RawAddress};
 use crate::table::Slot;
 
 const BUFFER_GROUP: u16 = 0;
-/// What a multishot receive writes before the datagram: `io_uring_recvmsg_out`, then the source address.
-const PREFIX: usize = 16 + address::MAX;
+/// Bytes of `io_uring_recvmsg_out`, which a multishot receive writes first.
+const HEADER: usize = 16;
+/// Bytes of a datagram that [`Ring::send_copy`] can send.
+pub const COPY: usize = 256;
 /// Bytes of a buffer that the kernel may not fill, for what rewriting may append.
 const SPARE: u32 = 64;
 
@@ -79,12 +81,15 @@ pub struct Completion {
 #[must_use = "a buffer that is not held is lost to the ring"]
 pub struct Held(u16);
 
-/// The ring. Dropped in order: the ring is closed before its memory goes.
-pub struct Ring {
+/// The ring. With every datagram come up to `CONTROL` bytes of control messages (a multiple of 8). Dropped in order: the ring
+/// is closed before its memory goes.
+pub struct Ring<const CONTROL: usize = 0> {
     uring: IoUring,
     buffers: Buffers,
     header: Box<libc::msghdr>,
     addresses: Box<[RawAddress]>,
+    /// What [`Self::send_copy`] sends; made when it is first called.
+    copies: Vec<[u8; COPY]>,
     staged: usize,
     held: Vec<u16>,
     kept: Kept,
@@ -93,13 +98,16 @@ pub struct Ring {
     gathers: bool,
 }
 
-impl std::fmt::Debug for Ring {
+impl<const CONTROL: usize> std::fmt::Debug for Ring<CONTROL> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Ring").field("buffers", &self.buffers).finish_non_exhaustive()
     }
 }
 
-impl Ring {
+impl<const CONTROL: usize> Ring<CONTROL> {
+    /// What a multishot receive writes before the datagram: its header, the source address, control messages.
+    const PREFIX: usize = HEADER + address::MAX + CONTROL;
+
     /// Makes a ring on the calling thread, which alone may use it.
     pub fn new(sizes: Sizes) -> io::Result<Self> {
         let mut builder = IoUring::builder();
@@ -109,7 +117,8 @@ impl Ring {
             builder.setup_taskrun_flag();
         }
         let mut uring: IoUring = builder.build(sizes.submissions)?;
-        uring.submitter().register_ring_fd()?;
+        // Saves the kernel a look-up at each call. A thread has places for a few rings; without one it works as well.
+        let _ = uring.submitter().register_ring_fd();
         uring.submitter().register_files_sparse(sizes.files)?;
         let buffers = Buffers::new(sizes.buffers)?;
         // SAFETY: the entries are mapped, page-aligned, and live until after the ring is closed (order of fields).
@@ -120,6 +129,7 @@ impl Ring {
         // SAFETY: all zeroes is a valid, empty msghdr.
         let mut header: Box<libc::msghdr> = Box::new(unsafe { std::mem::zeroed() });
         header.msg_namelen = address::LENGTHS.1;
+        header.msg_controllen = CONTROL;
         let depth = uring.submission().capacity();
         Ok(Self {
             kept: Kept::for_ring(&uring, sizes.files),
@@ -128,6 +138,7 @@ impl Ring {
             buffers,
             header,
             addresses: vec![RawAddress::EMPTY; depth].into_boxed_slice(),
+            copies: Vec::new(),
             staged: 0,
             held: Vec::with_capacity(usize::from(sizes.buffers)),
             overflowed: 0,
@@ -203,7 +214,9 @@ impl Ring {
             Some(raw) => self.stage(raw)?,
             None => None,
         };
-        let Some(bytes) = self.buffers.bytes(buffer.0).get(PREFIX..PREFIX + length) else { return Ok(()) };
+        let Some(bytes) = self.buffers.bytes(buffer.0).get(Self::PREFIX..Self::PREFIX + length) else {
+            return Ok(());
+        };
         let send = opcode::Send::new(Fixed(via), bytes.as_ptr(), u32::try_from(length).unwrap_or(0))
             .flags(libc::MSG_DONTWAIT);
         let entry = match (raw, address) {
@@ -220,7 +233,7 @@ impl Ring {
     /// the datagram's first byte on (longer than the datagram), and its length. None when it did not fit.
     #[inline]
     pub fn datagram(&mut self, buffer: &Held, filled: u32) -> Option<(SocketAddr, &mut [u8], usize)> {
-        let (head, body) = self.buffers.bytes_mut(buffer.0).split_at_mut_checked(PREFIX)?;
+        let (head, body) = self.buffers.bytes_mut(buffer.0).split_at_mut_checked(Self::PREFIX)?;
         let (out, name) = head.split_first_chunk::<16>()?;
         // struct io_uring_recvmsg_out: namelen, controllen, payloadlen, flags, each 32 bits.
         let [n0, n1, n2, n3, _, _, _, _, p0, p1, p2, p3, f0, f1, f2, f3] = *out;
@@ -228,7 +241,35 @@ impl Ring {
         let length = u32::from_ne_bytes([p0, p1, p2, p3]) as usize;
         let truncated = i32::from_ne_bytes([f0, f1, f2, f3]) & libc::MSG_TRUNC != 0;
         let source = address::parse(name.get(..name_length)?)?;
-        (!truncated && PREFIX + length <= filled as usize).then_some((source, body, length))
+        (!truncated && Self::PREFIX + length <= filled as usize).then_some((source, body, length))
+    }
+
+    /// The control messages that came with the datagram in `buffer`.
+    pub fn control(&self, buffer: &Held) -> &[u8] {
+        let bytes = self.buffers.bytes(buffer.0);
+        // The second field of the header: controllen.
+        let length =
+            bytes.get(4..).and_then(|b| b.first_chunk()).map_or(0, |b| u32::from_ne_bytes(*b) as usize);
+        let start = HEADER + address::MAX;
+        bytes.get(start..start + length.min(CONTROL)).unwrap_or_default()
+    }
+
+    /// Sends a copy of `bytes`, [`COPY`] at most, through the slot's own socket, to whoever it is connected to. Completes
+    /// only if it fails.
+    pub fn send_copy(&mut self, slot: Slot, bytes: &[u8]) -> io::Result<()> {
+        if self.copies.is_empty() {
+            self.copies = vec![[0; COPY]; self.addresses.len()];
+        }
+        if self.staged == self.copies.len() || self.uring.submission().is_full() {
+            self.submit()?;
+        }
+        let place = self.copies.get_mut(self.staged).and_then(|copy| copy.get_mut(..bytes.len()));
+        let copy = place.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+        copy.copy_from_slice(bytes);
+        self.staged += 1;
+        let length = u32::try_from(bytes.len()).map_err(io::Error::other)?;
+        let send = opcode::Send::new(Fixed(slot.index), copy.as_ptr(), length).flags(libc::MSG_DONTWAIT);
+        self.push(&send.build().user_data(tag(Operation::Send, slot)).flags(squeue::Flags::SKIP_SUCCESS))
     }
 
     /// Takes a buffer back, to be given to the kernel again once what was submitted from it is done.

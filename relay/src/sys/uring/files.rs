@@ -34,7 +34,7 @@ impl Kept {
     }
 }
 
-impl Ring {
+impl<const CONTROL: usize> Ring<CONTROL> {
     /// Keeps descriptors as on a kernel that cannot install them; before the first [`Self::register`].
     pub fn keep_files(&mut self, files: u32) {
         self.kept = Kept::all(files);

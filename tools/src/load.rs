@@ -1,0 +1,3 @@
+//! `bauta load`: calls for a relay, and what becomes of every packet.
+
+pub mod traffic;
