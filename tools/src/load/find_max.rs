@@ -13,8 +13,8 @@ const WITHIN: f64 = 0.02;
 const RANGE: (f64, f64) = (1.0, 20_000.0);
 /// Until a new rate is reached.
 const SETTLE: Duration = Duration::from_millis(300);
-/// Until a lost packet is known to be lost: two seconds at the most.
-const KNOWN: Duration = Duration::from_millis(2_200);
+/// Until a lost packet is known to be lost: later ones of its leg have come by then.
+const KNOWN: Duration = Duration::from_millis(800);
 /// Packets a second of a leg between two steps.
 const IDLE: f64 = 10.0;
 /// Longer runs that may fail, each followed by one at a rate lower by [`BACK_OFF`].
@@ -111,12 +111,12 @@ pub fn find(run: &mut Run, start: f64, step: Duration, long: Duration) -> Found 
 fn attempt(run: &mut Run, rate: f64, how_long: Duration) -> Step {
     run.set_rate(rate);
     run.go_on(SETTLE);
-    let (calls, before) = (run.calls(), run.figures());
+    let (calls, before) = (run.calls(), run.count());
     run.go_on(how_long);
-    let paced = between(&before, &run.figures());
+    let paced = between(&before, &run.count());
     run.set_rate(IDLE.min(rate));
     run.go_on(KNOWN);
-    let known = between(&before, &run.figures());
+    let known = between(&before, &run.count());
     let seconds = how_long.as_secs_f64();
     let reached = per_second(paced.sent, seconds);
     // Packets that come in heaps are harder on a relay, not easier; packets that never left say nothing about it.

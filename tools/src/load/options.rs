@@ -201,6 +201,9 @@ impl Arguments {
 
     /// Calls that need ports of their own at once: those that are up, and those whose ports rest.
     pub fn slots(&self) -> u32 {
+        if self.setups {
+            return self.clients;
+        }
         let resting = self.call_seconds.map_or(0.0, |life| {
             // Half as many again: the lengths vary.
             let ended_a_second = (f64::from(self.calls) / life).min(self.rate);
@@ -215,8 +218,13 @@ impl Arguments {
     pub fn plan(&self) -> Result<Plan, OptionError> {
         let rtcp = !self.no_rtcp;
         let media = Media { codec: self.format_codec(), packets_per_second: self.packets_per_second, rtcp };
-        let plan =
-            Plan { core: self.core, address: self.addresses(), ports: self.ports, media, sampling: Sampling };
+        let plan = Plan {
+            core: self.core,
+            address: self.addresses(),
+            ports: self.ports,
+            media,
+            sampling: Sampling::default(),
+        };
         let (room, needed) = (plan.most_calls(), self.slots());
         if room >= needed {
             return Ok(plan);

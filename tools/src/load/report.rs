@@ -65,7 +65,7 @@ pub struct Second {
     pub packets_sent: u64,
     /// RTP packets that came.
     pub packets_received: u64,
-    /// RTP packets that turned out to be lost: they were sent one to two seconds before.
+    /// RTP packets that turned out to be lost: later ones of their leg came, and these had not.
     pub packets_lost: u64,
     /// Added delay, half of all packets, in microseconds.
     pub added_delay_p50_us: Option<f64>,
@@ -151,7 +151,7 @@ pub struct Report {
     pub packets_sent: u64,
     /// RTP packets that came to the other party, each counted once.
     pub packets_received: u64,
-    /// RTP packets that did not come within one to two seconds.
+    /// RTP packets that did not come, not even within a second of their call's end.
     pub packets_lost: u64,
     /// RTP packets that came again.
     pub packets_duplicated: u64,
@@ -161,8 +161,10 @@ pub struct Report {
     pub packets_corrupt: u64,
     /// Packets that belong to no call.
     pub packets_stray: u64,
-    /// Packets that our own kernel would not send (they are not among those sent), and legs that got no socket of it.
+    /// Packets that our own kernel would not send, or that met a closed port.
     pub packets_refused: u64,
+    /// Packets that were left out (they are not among those sent): the generator was late by more than a packet's time.
+    pub packets_skipped: u64,
     /// RTCP packets sent.
     pub rtcp_sent: u64,
     /// RTCP packets that came to the other party.
@@ -197,6 +199,7 @@ impl Report {
         self.packets_corrupt = all.corrupt;
         self.packets_stray = all.strays;
         self.packets_refused = all.refused;
+        self.packets_skipped = all.skipped;
         (self.rtcp_sent, self.rtcp_received) = (all.rtcp_sent, all.rtcp_received);
         self.media_thread_cpu_seconds = microseconds(all.cpu_ns) / 1e6;
         self.added_delay_us = Quantiles::of(&steady.added_delay_ns);
@@ -258,10 +261,9 @@ impl Report {
         if self.generator_was_late && !searched {
             let late = self.pacing_error_us.map_or(0.0, |error| error.p99);
             self.notes.push(format!(
-                "the generator was late: {:.0} packets/s were sent, p99 of its own pacing error is {late:.0} µs, and this host's \
-                 kernel refused it {} packets or sockets. Loss and delay are partly its own: give it a core (--core), fewer \
-                 calls, or ports (--ports) and open files (ulimit -n) that are free",
-                self.packets_per_second, self.packets_refused
+                "the generator was late: p99 of its own pacing error is {late:.0} µs, {} packets were left out, {} refused, \
+                 {:.0} a second sent. Loss and delay are partly its own: give it a core (--core), or fewer calls",
+                self.packets_skipped, self.packets_refused, self.packets_per_second
             ));
         }
         self.passed = self.failures.is_empty();
@@ -270,7 +272,7 @@ impl Report {
 
 /// Whether the generator did not keep its own time.
 pub fn late(interval: &Figures) -> bool {
-    interval.refused > 0 || interval.pacing_error_ns.value_at_quantile(0.99) > LATE_NS
+    interval.refused + interval.skipped > 0 || interval.pacing_error_ns.value_at_quantile(0.99) > LATE_NS
 }
 
 /// So many in so many seconds.
@@ -296,6 +298,7 @@ pub fn between(before: &Figures, after: &Figures) -> Figures {
         corrupt: after.corrupt.saturating_sub(before.corrupt),
         strays: after.strays.saturating_sub(before.strays),
         refused: after.refused.saturating_sub(before.refused),
+        skipped: after.skipped.saturating_sub(before.skipped),
         rtcp_sent: after.rtcp_sent.saturating_sub(before.rtcp_sent),
         rtcp_received: after.rtcp_received.saturating_sub(before.rtcp_received),
         added_delay_ns: histogram(&before.added_delay_ns, &after.added_delay_ns),

@@ -15,7 +15,7 @@ use super::proxy::{Failure, Manner};
 use super::report::{Report, Second, between, per_second};
 use super::schedule::{Job, Schedule, Wish};
 use super::setup::{Desk, Done, connect};
-use super::traffic::{Call, Figures, Plan, Traffic};
+use super::traffic::{Call, Figures, Plan, Traffic, TrafficError};
 
 /// How long a Ctrl-C may go unnoticed.
 const GLANCE: Duration = Duration::from_millis(100);
@@ -43,6 +43,8 @@ pub struct Run<'a> {
     progress: bool,
     /// Packets a second that the calls should send together, where they all last and none is searched for.
     planned: Option<f64>,
+    /// Why there is no media any more: the run ends.
+    broken: Option<TrafficError>,
     report: Report,
 }
 
@@ -60,7 +62,11 @@ impl<'a> Run<'a> {
         interrupt: &'a Interrupt,
         progress: bool,
     ) -> anyhow::Result<Self> {
-        let plan = arguments.plan()?;
+        let mut plan = arguments.plan()?;
+        // No more ports than calls need: the media thread makes room for all it is given.
+        while plan.most_calls() > arguments.slots() {
+            plan.ports.last -= 1;
+        }
         let connections = connect(arguments, manner)?;
         let at_once = QUEUE * u32::try_from(connections.len())?;
         let traffic = Traffic::start(plan.clone())?;
@@ -89,6 +95,7 @@ impl<'a> Run<'a> {
             unanswered: 0,
             progress,
             planned: None,
+            broken: None,
             report,
         })
     }
@@ -98,9 +105,9 @@ impl<'a> Run<'a> {
         self.drive(None, Schedule::complete);
         let took = self.start.elapsed().as_secs_f64();
         self.report.setups_per_second = per_second(self.report.calls_set_up, took);
-        self.steady = Some(Steady { at: Instant::now(), counted: self.traffic.figures() });
+        self.steady = Some(Steady { at: Instant::now(), counted: self.count() });
         self.report.steady_from_unix_ms = unix_ms();
-        if self.report.calls_set_up == 0 && !self.interrupted() {
+        if self.report.calls_set_up == 0 && self.goes_on() {
             let why: Vec<_> =
                 self.report.errors.iter().map(|(why, n)| format!("{why} ({n} times)")).collect();
             bail!("no call could be set up: {}", why.join("; "));
@@ -129,8 +136,15 @@ impl<'a> Run<'a> {
     }
 
     /// What was counted so far.
-    pub fn figures(&self) -> Figures {
-        self.traffic.figures()
+    pub fn count(&mut self) -> Figures {
+        self.traffic.figures().unwrap_or_else(|e| {
+            self.broken.get_or_insert(e);
+            self.row.1.clone()
+        })
+    }
+
+    fn goes_on(&self) -> bool {
+        self.broken.is_none() && !self.interrupted()
     }
 
     /// Calls that are up.
@@ -152,11 +166,13 @@ impl<'a> Run<'a> {
         if self.row.0.elapsed() > SECOND / 10 {
             self.write_row();
         }
-        let Self { traffic, desk, open, mut report, row, steady, asked, unanswered, planned, .. } = self;
         let stopped = Instant::now();
-        let all = traffic.finish();
+        let Self { traffic, desk, open, mut report, row, steady, asked, unanswered, planned, broken, .. } =
+            self;
+        let finished = traffic.finish();
+        let all = finished.as_ref().unwrap_or(&row.1);
         // What was under way at the end belongs to the last second.
-        let rest = between(&row.1, &all);
+        let rest = between(&row.1, all);
         if let Some(last) = report.rows.last_mut() {
             last.packets_sent += rest.sent;
             last.packets_received += rest.received;
@@ -165,17 +181,22 @@ impl<'a> Run<'a> {
         let mut ending = Ending { desk: &desk, open, asked, unanswered, report: &mut report };
         ending.all();
         let (timing, repeated) = desk.finish();
+        // Calls are ended in any case; then it is told.
+        broken.map_or(Ok(()), Err)?;
+        if let Err(e) = finished {
+            return Err(e.into());
+        }
         let steady = steady.context("a run that was never begun")?;
         report.seconds = stopped.duration_since(steady.at).as_secs_f64();
         let planned = planned.map(|rate| rate * report.seconds);
-        report.media(&all, &between(&steady.counted, &all), planned);
+        report.media(all, &between(&steady.counted, all), planned);
         report.signalling(&timing, repeated);
         Ok(report)
     }
 
     /// Does what is due, until `end`, or `enough`, or Ctrl-C.
     fn drive(&mut self, end: Option<Instant>, enough: fn(&Schedule) -> bool) {
-        while !enough(&self.schedule) && !self.interrupted() {
+        while !enough(&self.schedule) && self.goes_on() {
             let now = Instant::now();
             if end.is_some_and(|end| end <= now) {
                 break;
@@ -226,7 +247,9 @@ impl<'a> Run<'a> {
         let now = self.start.elapsed();
         match done {
             Done::Opened { number, relay } => {
-                self.traffic.begin(Call { number, relay });
+                if let Err(e) = self.traffic.begin(Call { number, relay }) {
+                    self.broken.get_or_insert(e);
+                }
                 self.schedule.opened(number, now);
                 self.open.insert(number);
                 self.report.calls_set_up += 1;
@@ -246,7 +269,7 @@ impl<'a> Run<'a> {
     }
 
     fn write_row(&mut self) {
-        let (now, figures) = (Instant::now(), self.traffic.figures());
+        let (now, figures) = (Instant::now(), self.count());
         let seconds = (now - self.row.0).as_secs_f64();
         let at = (now - self.start).as_secs_f64();
         let second = Second::of(&between(&self.row.1, &figures), seconds, at, self.schedule.up());

@@ -55,7 +55,8 @@ fn media(report: &Report, rows: &mut Vec<[String; 2]>) {
         ("  out of order", report.packets_reordered),
         ("  damaged", report.packets_corrupt),
         ("  of no call", report.packets_stray),
-        ("  refused here", report.packets_refused),
+        ("  refused", report.packets_refused),
+        ("  left out", report.packets_skipped),
     ] {
         if count > 0 {
             row(name, count.to_string());

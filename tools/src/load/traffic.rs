@@ -121,6 +121,11 @@ pub enum TrafficError {
     /// The core is not there, or not ours.
     #[error("core {0} cannot be used: {1}")]
     Core(usize, io::Error),
+    /// A call's sockets are refused.
+    #[error(
+        "no media for call {0}: {1}; what --ports names must be free, and open files enough for four sockets a call"
+    )]
+    Call(u32, io::Error),
     /// The thread has ended.
     #[error("the thread that sends packets has ended: {0}")]
     Ended(String),
@@ -223,8 +228,7 @@ impl Traffic {
     /// refused packets.
     pub fn begin(&self, call: Call) -> Result<(), TrafficError> {
         let (answer, answered) = mpsc::channel();
-        self.ask(Command::Begin(call, answer), &answered)?
-            .map_err(|e| TrafficError::Ended(format!("call {}: {e}", call.number)))
+        self.ask(Command::Begin(call, answer), &answered)?.map_err(|e| TrafficError::Call(call.number, e))
     }
 
     /// Stops sending; what is under way is still heard, for a second.
