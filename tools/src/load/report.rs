@@ -240,9 +240,11 @@ impl Report {
     pub fn judge(&mut self) {
         // A search goes beyond what can be borne: what was lost on its way is no failure, and being late no surprise.
         let searched = self.mode == "find_max";
-        let lost = if searched { 0 } else { self.packets_lost };
+        let missing = self.rtcp_sent.saturating_sub(self.rtcp_received);
+        let [lost, missing] = if searched { [0; 2] } else { [self.packets_lost, missing] };
         let counts = [
             (lost, "packets were lost"),
+            (missing, "RTCP packets were lost"),
             (self.packets_duplicated, "packets came twice"),
             (self.packets_corrupt, "packets were damaged, or came from another port than they should"),
             (self.calls_failed, "calls were not set up"),
@@ -254,9 +256,6 @@ impl Report {
         if self.mode != "setups" && self.packets_sent > 0 && self.packets_received == 0 {
             self.failures
                 .push("no packet came through: are the addresses of --from reachable from the relay?".into());
-        }
-        if self.rtcp_sent > 0 && self.rtcp_received == 0 {
-            self.notes.push("no RTCP came through".into());
         }
         if self.generator_was_late && !searched {
             let late = self.pacing_error_us.map_or(0.0, |error| error.p99);
@@ -374,6 +373,7 @@ mod tests {
         for wrong in [
             |r: &mut Report| r.packets_duplicated = 1,
             |r: &mut Report| r.packets_corrupt = 1,
+            |r: &mut Report| r.rtcp_sent = 1,
             |r: &mut Report| r.packets_received = 0,
             |r: &mut Report| r.calls_failed = 1,
             |r: &mut Report| r.calls_left = 1,
