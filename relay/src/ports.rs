@@ -165,7 +165,7 @@ impl Ports {
         let Some(Bindable { address, pool, .. }) = self.addresses.get_mut(origin) else {
             return Err(Refusal::NoInterface);
         };
-        for _ in 0..pool.free(now_ns) {
+        for _ in 0..pool.to_be_had(now_ns) {
             let Some(rtp) = pool.take(now_ns) else { break };
             let error = match bind(address, rtp, receive_buffer) {
                 Ok(sockets) => {

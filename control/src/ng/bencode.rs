@@ -4,6 +4,8 @@
 //! takes no more memory than the message implies. Bytes behind the first value are not looked at, as by the
 //! incumbent.
 
+use std::io::Write as _;
+
 use super::value::Value;
 
 /// Deepest nesting that is followed.
@@ -32,15 +34,19 @@ pub fn decode(bytes: &[u8]) -> Result<Value, BencodeError> {
 
 /// Encodes `value`; dictionaries keep their order.
 pub fn encode(value: &Value) -> Vec<u8> {
-    let mut out = Vec::with_capacity(256);
+    let mut out = Vec::with_capacity(1024);
     write(value, &mut out);
     out
 }
 
-fn write(value: &Value, out: &mut Vec<u8>) {
+/// Appends `value`; dictionaries keep their order.
+pub fn write(value: &Value, out: &mut Vec<u8>) {
     match value {
         Value::Text(text) => write_text(text, out),
-        Value::Int(number) => out.extend_from_slice(format!("i{number}e").as_bytes()),
+        Value::Int(number) => {
+            // Writing to memory cannot fail.
+            let _ = write!(out, "i{number}e");
+        }
         Value::List(items) => {
             out.push(b'l');
             for item in items {
@@ -60,9 +66,8 @@ fn write(value: &Value, out: &mut Vec<u8>) {
 }
 
 fn write_text(text: &str, out: &mut Vec<u8>) {
-    out.extend_from_slice(text.len().to_string().as_bytes());
-    out.push(b':');
-    out.extend_from_slice(text.as_bytes());
+    // Writing to memory cannot fail.
+    let _ = write!(out, "{}:{text}", text.len());
 }
 
 struct Decoder<'a> {
@@ -78,7 +83,7 @@ impl Decoder<'_> {
             return Err(BencodeError::TooLarge);
         }
         match self.peek()? {
-            b'0'..=b'9' => Ok(Value::Text(self.text()?)),
+            b'0'..=b'9' => Ok(Value::Text(self.text()?.into())),
             b'i' => {
                 self.at += 1;
                 Ok(Value::Int(self.integer(b'e')?))
@@ -96,7 +101,7 @@ impl Decoder<'_> {
                 let mut entries = Vec::new();
                 while !self.end()? {
                     let key = self.text()?;
-                    entries.push((key, self.value(depth + 1)?));
+                    entries.push((key.into(), self.value(depth + 1)?));
                 }
                 Ok(Value::Dict(entries))
             }
@@ -183,11 +188,11 @@ mod tests {
     }
 
     pub fn values() -> impl Strategy<Value = Value> {
-        let leaf = prop_oneof![".{0,12}".prop_map(Value::Text), any::<i64>().prop_map(Value::Int)];
+        let leaf = prop_oneof![".{0,12}".prop_map(Value::from), any::<i64>().prop_map(Value::Int)];
         leaf.prop_recursive(4, 32, 6, |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..6).prop_map(Value::List),
-                prop::collection::vec((".{0,8}", inner), 0..6).prop_map(Value::Dict),
+                prop::collection::vec((".{0,8}".prop_map(Into::into), inner), 0..6).prop_map(Value::Dict),
             ]
         })
     }
