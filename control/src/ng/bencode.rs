@@ -4,8 +4,6 @@
 //! takes no more memory than the message implies. Bytes behind the first value are not looked at, as by the
 //! incumbent.
 
-use std::io::Write as _;
-
 use super::value::Value;
 
 /// Deepest nesting that is followed.
@@ -44,8 +42,12 @@ pub fn write(value: &Value, out: &mut Vec<u8>) {
     match value {
         Value::Text(text) => write_text(text, out),
         Value::Int(number) => {
-            // Writing to memory cannot fail.
-            let _ = write!(out, "i{number}e");
+            out.push(b'i');
+            if *number < 0 {
+                out.push(b'-');
+            }
+            write_number(number.unsigned_abs(), out);
+            out.push(b'e');
         }
         Value::List(items) => {
             out.push(b'l');
@@ -66,8 +68,23 @@ pub fn write(value: &Value, out: &mut Vec<u8>) {
 }
 
 fn write_text(text: &str, out: &mut Vec<u8>) {
-    // Writing to memory cannot fail.
-    let _ = write!(out, "{}:{text}", text.len());
+    write_number(text.len() as u64, out);
+    out.push(b':');
+    out.extend_from_slice(text.as_bytes());
+}
+
+/// In decimal. A reply is mostly short texts with their lengths, and formatting them took longer than all else of it.
+fn write_number(number: u64, out: &mut Vec<u8>) {
+    let start = out.len();
+    let mut rest = number;
+    loop {
+        out.push(b"0123456789".get((rest % 10) as usize).copied().unwrap_or(b'0'));
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.get_mut(start..).unwrap_or_default().reverse();
 }
 
 struct Decoder<'a> {
@@ -157,6 +174,14 @@ mod tests {
         assert_eq!(value.get("a").unwrap().int(), Some(-5));
         assert_eq!(value.get("flags").unwrap().items(), [Value::from("fast"), Value::from("")]);
         assert_eq!(encode(&value), b"d7:command4:ping1:ai-5e5:flagsl4:fast0:ee");
+    }
+
+    #[test]
+    fn numbers_are_written_in_decimal() {
+        for number in [0, 9, 10, 1_000_007, -1, i64::MIN, i64::MAX] {
+            assert_eq!(encode(&Value::Int(number)), format!("i{number}e").as_bytes());
+        }
+        assert_eq!(encode(&Value::from("x".repeat(120))), format!("120:{}", "x".repeat(120)).as_bytes());
     }
 
     #[test]
