@@ -11,7 +11,7 @@ mod reports;
 mod tapping;
 mod watch;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
@@ -63,8 +63,7 @@ pub struct Spans {
 #[derive(Debug)]
 pub struct Engine {
     table: Table,
-    calls: Vec<Option<Call>>,
-    by_key: HashMap<CallKey, u32>,
+    calls: BTreeMap<CallKey, Call>,
     tapping: Tapping,
     digits: Digits,
     spans: Spans,
@@ -80,8 +79,7 @@ impl Engine {
     pub fn new(size: u32, tap: Writer, spans: Spans) -> Self {
         Self {
             table: Table::new(size),
-            calls: Vec::new(),
-            by_key: HashMap::new(),
+            calls: BTreeMap::new(),
             tapping: Tapping::new(tap),
             digits: Digits::new(),
             spans,

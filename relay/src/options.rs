@@ -26,7 +26,8 @@ settings! {
         /// `relay.address` and `relay.advertised` then must be left out. With none listed there is one interface, "default",
         /// of the keys above.
         interfaces: Listing = Listing::default();
-        /// How long the ports of an ended call rest before the next one takes them, in seconds: late packets meet closed ports.
+        /// How long the ports of an ended call rest before the next one takes them, in seconds: late packets meet closed
+        /// ports. Where no others are left, they rest for a tenth of it.
         port_rest_seconds: u32 = 5, check |n: &u32| if *n <= 3_600 { Ok(()) } else { Err("3600 seconds at most".into()) };
         /// How packets are moved: "auto" takes io_uring where the kernel allows it, else "mmsg".
         lane: Choice = Choice::Auto;

@@ -165,28 +165,34 @@ impl Ports {
         let Some(Bindable { address, pool, .. }) = self.addresses.get_mut(origin) else {
             return Err(Refusal::NoInterface);
         };
-        for _ in 0..pool.free(now_ns) {
-            let Some(rtp) = pool.take(now_ns) else { break };
+        // What cannot be bound now goes back when the search is over, or it would be found again at once.
+        let mut passed_over = Vec::new();
+        let mut found = Err(Refusal::OutOfPorts);
+        while let Some(rtp) = pool.take(now_ns) {
             let error = match bind(address, rtp, receive_buffer) {
                 Ok(sockets) => {
                     let local = LocalPorts { address: address.advertised, rtp, rtcp: rtp + 1 };
-                    return Ok(BoundPair { pair: Pair { origin, local }, sockets });
+                    found = Ok(BoundPair { pair: Pair { origin, local }, sockets });
+                    break;
                 }
                 Err(e) => e,
             };
-            pool.put_back(rtp);
+            passed_over.push(rtp);
             match error.raw_os_error() {
                 Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
-                    return Err(Refusal::OutOfFiles);
+                    found = Err(Refusal::OutOfFiles);
+                    break;
                 }
                 Some(libc::EADDRINUSE | libc::EACCES) => {}
                 _ => {
                     let bound = SocketAddr::new(address.bound, rtp);
-                    return Err(Refusal::Impossible(format!("{bound} cannot be bound: {error}")));
+                    found = Err(Refusal::Impossible(format!("{bound} cannot be bound: {error}")));
+                    break;
                 }
             }
         }
-        Err(Refusal::OutOfPorts)
+        passed_over.into_iter().for_each(|rtp| pool.put_back(rtp));
+        found
     }
 }
 
@@ -232,6 +238,17 @@ mod tests {
         assert_eq!(taken(&mut ports, 0, Family::Any).unwrap_err(), Refusal::OutOfPorts);
         drop(theirs);
         assert_eq!(taken(&mut ports, 0, Family::Any).unwrap().rtp, 28_812);
+    }
+
+    #[test]
+    fn a_pair_that_another_program_has_does_not_keep_resting_ones_from_a_call() {
+        let mut ports = ports(&[interface("a", &[("127.0.0.1", 28_816, 28_819)])]);
+        let theirs = UdpSocket::bind("127.0.0.1:28819").unwrap();
+        let used = ports.take(place(0, Family::Any), 0).unwrap().pair;
+        ports.give(used, 0);
+        assert_eq!(taken(&mut ports, 0, Family::Any).unwrap_err(), Refusal::OutOfPorts);
+        assert_eq!(ports.take(place(0, Family::Any), REST / 2).unwrap().pair, used);
+        drop(theirs);
     }
 
     #[test]

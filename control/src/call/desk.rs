@@ -393,7 +393,7 @@ impl Calls {
         };
         self.registry.leave(&call.call_id, entry);
         let figures = report(live, counters.as_ref(), now.unix_timestamp());
-        self.registry.remember(&call.call_id, figures.clone(), Instant::now());
+        self.registry.remember(&call.call_id, &figures, Instant::now());
         self.count_end(call, why);
         self.note_end(call, why, counters.as_ref(), now);
         figures
@@ -406,7 +406,7 @@ impl Calls {
         }
         let now = OffsetDateTime::now_utc();
         let figures = report(live, None, now.unix_timestamp());
-        self.registry.remember(&live.call.call_id, figures, Instant::now());
+        self.registry.remember(&live.call.call_id, &figures, Instant::now());
         self.count_end(&live.call, why);
         self.note_end(&live.call, why, None, now);
     }

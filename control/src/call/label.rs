@@ -49,7 +49,8 @@ fn codecs(call: &Call, leg: Leg) -> Vec<Codec> {
 
 /// A call sealed for the relay to keep.
 pub fn seal(call: &Call, keys: &Keys) -> Result<Vec<u8>, SealError> {
-    let mut plain = zeroize::Zeroizing::new(vec![FORMAT]);
+    let mut plain = zeroize::Zeroizing::new(Vec::with_capacity(2048));
+    plain.push(FORMAT);
     // Strings, numbers and lists: nothing in a call can fail to serialise but a year past 9999.
     serde_json::to_writer(&mut *plain, call).map_err(|_| SealError::Unwritable)?;
     Ok(keys.seal(PURPOSE, &plain)?)

@@ -102,7 +102,9 @@ mod tests {
         let interfaces = interfaces();
         let means = Means { interfaces: &interfaces, ..Means::default() };
         let mut options = Options { family, ..Options::default() };
-        options.sides.take("direction", &Value::List(names.iter().map(|n| Value::from(*n)).collect()));
+        options
+            .sides
+            .take("direction", &Value::List(names.iter().map(|n| Value::from((*n).to_owned())).collect()));
         let places = means.places(&options, own.parse().ok(), None)?;
         Ok(places.map(|p| (p.interface, p.family)))
     }

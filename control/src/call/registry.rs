@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use relay::program::message::{CallKey, LocalPorts};
 
 use super::state::Call;
+use crate::ng::bencode;
 use crate::ng::value::Value;
 
 /// How long an ended call is remembered, so that a late delete is answered with its figures.
@@ -64,7 +65,8 @@ struct Index {
 
 #[derive(Default)]
 struct Ended {
-    by_call_id: HashMap<String, (Instant, Value)>,
+    /// Their figures in bencode: one piece of memory each, where a tree would be hundreds.
+    by_call_id: HashMap<String, (Instant, Box<[u8]>)>,
     by_age: VecDeque<(Instant, String)>,
 }
 
@@ -174,7 +176,8 @@ impl Registry {
     }
 
     /// Remembers an ended call with its last figures.
-    pub fn remember(&self, call_id: &str, figures: Value, now: Instant) {
+    pub fn remember(&self, call_id: &str, figures: &Value, now: Instant) {
+        let figures = bencode::encode(figures).into_boxed_slice();
         let mut ended = lock(&self.ended);
         while ended.by_age.len() >= MOST_REMEMBERED
             || ended.by_age.front().is_some_and(|(at, _)| now.duration_since(*at) >= REMEMBERED)
@@ -193,7 +196,7 @@ impl Registry {
         let ended = lock(&self.ended);
         let (_, figures) =
             ended.by_call_id.get(call_id).filter(|(at, _)| now.duration_since(*at) < REMEMBERED)?;
-        Some(figures.clone())
+        bencode::decode(figures).ok()
     }
 }
 
@@ -208,15 +211,15 @@ mod tests {
     #[test]
     fn ended_calls_are_remembered_for_a_while_and_in_bounded_number() {
         let (registry, start) = (Registry::default(), Instant::now());
-        registry.remember("a", Value::from("x"), start);
+        registry.remember("a", &Value::from("x"), start);
         assert_eq!(registry.remembered("a", start + REMEMBERED / 2), Some(Value::from("x")));
         assert_eq!(registry.remembered("a", start + REMEMBERED), None);
         for n in 0..2 * MOST_REMEMBERED {
-            registry.remember(&n.to_string(), Value::from("y"), start);
+            registry.remember(&n.to_string(), &Value::from("y"), start);
         }
         assert_eq!(lock(&registry.ended).by_call_id.len(), MOST_REMEMBERED);
         assert_eq!(registry.remembered("0", start), None);
-        registry.remember("late", Value::from("z"), start + REMEMBERED);
+        registry.remember("late", &Value::from("z"), start + REMEMBERED);
         assert_eq!(lock(&registry.ended).by_call_id.len(), 1);
     }
 

@@ -9,7 +9,7 @@ use relay::program::message::{CallCounters, Count, Leg, LegCounters, LocalPorts,
 use super::line::Line;
 use super::registry::Live;
 use super::sound;
-use crate::ng::value::Value;
+use crate::ng::value::{Text, Value};
 use crate::quality::opinion::{Score, millis};
 use crate::quality::sound::Sound;
 
@@ -21,7 +21,7 @@ pub fn report(live: &Live, counters: Option<&CallCounters>, now: i64) -> Value {
     let created = call.offered_at.unix_timestamp();
     let tags = Leg::BOTH.into_iter().filter_map(|leg| {
         let tag = call.dialogue.tags(leg).last()?;
-        Some((tag.clone(), participant(live, leg, tag, counters, (created, now))))
+        Some((tag.clone().into(), participant(live, leg, tag, counters, (created, now))))
     });
     let sounds = sound::of(call, counters);
     let legs = || counters.streams.iter().flatten();
@@ -67,7 +67,7 @@ fn participant(
         media(index, line, leg, (local, count), now)
     });
     let participant = Value::dict([
-        ("tag", tag.into()),
+        ("tag", tag.to_owned().into()),
         ("created", created.into()),
         ("subscriptions", others()),
         ("subscribers", others()),
@@ -94,25 +94,26 @@ fn media(
         None => (rtp, rtcp),
     });
     let last = counters.last_packet_ms.map(|ms| now.saturating_sub_unsigned(ms / 1000));
-    let stream = |flag: &str, port: u16, address: Option<std::net::SocketAddr>, count: Count, errors: u64| {
-        let mut stream = Value::dict([("local port", i64::from(port).into())]);
-        if let Some(local) = local {
-            stream = stream.with("local address", local.address.to_string());
-            stream = stream.with("family", if local.address.is_ipv4() { "IPv4" } else { "IPv6" });
-        }
-        if let Some(address) = address {
-            let endpoint = Value::dict([
-                ("family", if address.is_ipv4() { "IPv4" } else { "IPv6" }.into()),
-                ("address", address.ip().to_string().into()),
-                ("port", i64::from(address.port()).into()),
-            ]);
-            stream = stream.with("endpoint", endpoint.clone()).with("advertised endpoint", endpoint);
-        }
-        stream
-            .with("last packet", last.filter(|_| count.packets > 0).unwrap_or(0))
-            .with("flags", vec![Value::from(flag)])
-            .with("stats", stats(count, errors))
-    };
+    let stream =
+        |flag: &'static str, port: u16, address: Option<std::net::SocketAddr>, count: Count, errors: u64| {
+            let mut stream = Value::dict([("local port", i64::from(port).into())]);
+            if let Some(local) = local {
+                stream = stream.with("local address", local.address.to_string());
+                stream = stream.with("family", if local.address.is_ipv4() { "IPv4" } else { "IPv6" });
+            }
+            if let Some(address) = address {
+                let endpoint = Value::dict([
+                    ("family", if address.is_ipv4() { "IPv4" } else { "IPv6" }.into()),
+                    ("address", address.ip().to_string().into()),
+                    ("port", i64::from(address.port()).into()),
+                ]);
+                stream = stream.with("endpoint", endpoint.clone()).with("advertised endpoint", endpoint);
+            }
+            stream
+                .with("last packet", last.filter(|_| count.packets > 0).unwrap_or(0))
+                .with("flags", vec![Value::from(flag)])
+                .with("stats", stats(count, errors))
+        };
     let ssrc = || counters.quality.map(|quality| Value::from(i64::from(quality.ssrc)));
     let streams = local.map_or(Vec::new(), |ports| {
         let rtp = stream("RTP", ports.rtp, remote.map(|r| r.0), counters.rtp, dropped(counters));
@@ -147,14 +148,14 @@ fn media(
 
 /// What was measured, by SSRC in decimal digits. Should both parties have chosen the same one, the caller's counts.
 fn ssrcs(sounds: &[[Sound<'_>; 2]], now: i64) -> Value {
-    let mut entries: Vec<(String, Value)> = Vec::new();
+    let mut entries: Vec<(Text, Value)> = Vec::new();
     for stream in sounds {
         let round_trip = stream.iter().filter_map(Sound::round_trip).sum();
         for sound in stream {
             let Some(quality) = sound.counters.quality else { continue };
             let id = quality.ssrc.to_string();
             if !entries.iter().any(|(known, _)| *known == id) {
-                entries.push((id, ssrc(sound, &quality, round_trip, now)));
+                entries.push((id.into(), ssrc(sound, &quality, round_trip, now)));
             }
         }
     }

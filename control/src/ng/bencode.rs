@@ -32,15 +32,23 @@ pub fn decode(bytes: &[u8]) -> Result<Value, BencodeError> {
 
 /// Encodes `value`; dictionaries keep their order.
 pub fn encode(value: &Value) -> Vec<u8> {
-    let mut out = Vec::with_capacity(256);
+    let mut out = Vec::with_capacity(1024);
     write(value, &mut out);
     out
 }
 
-fn write(value: &Value, out: &mut Vec<u8>) {
+/// Appends `value`; dictionaries keep their order.
+pub fn write(value: &Value, out: &mut Vec<u8>) {
     match value {
         Value::Text(text) => write_text(text, out),
-        Value::Int(number) => out.extend_from_slice(format!("i{number}e").as_bytes()),
+        Value::Int(number) => {
+            out.push(b'i');
+            if *number < 0 {
+                out.push(b'-');
+            }
+            write_number(number.unsigned_abs(), out);
+            out.push(b'e');
+        }
         Value::List(items) => {
             out.push(b'l');
             for item in items {
@@ -60,9 +68,23 @@ fn write(value: &Value, out: &mut Vec<u8>) {
 }
 
 fn write_text(text: &str, out: &mut Vec<u8>) {
-    out.extend_from_slice(text.len().to_string().as_bytes());
+    write_number(text.len() as u64, out);
     out.push(b':');
     out.extend_from_slice(text.as_bytes());
+}
+
+/// In decimal. A reply is mostly short texts with their lengths, and formatting them took longer than all else of it.
+fn write_number(number: u64, out: &mut Vec<u8>) {
+    let start = out.len();
+    let mut rest = number;
+    loop {
+        out.push(b"0123456789".get((rest % 10) as usize).copied().unwrap_or(b'0'));
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    out.get_mut(start..).unwrap_or_default().reverse();
 }
 
 struct Decoder<'a> {
@@ -78,7 +100,7 @@ impl Decoder<'_> {
             return Err(BencodeError::TooLarge);
         }
         match self.peek()? {
-            b'0'..=b'9' => Ok(Value::Text(self.text()?)),
+            b'0'..=b'9' => Ok(Value::Text(self.text()?.into())),
             b'i' => {
                 self.at += 1;
                 Ok(Value::Int(self.integer(b'e')?))
@@ -96,7 +118,7 @@ impl Decoder<'_> {
                 let mut entries = Vec::new();
                 while !self.end()? {
                     let key = self.text()?;
-                    entries.push((key, self.value(depth + 1)?));
+                    entries.push((key.into(), self.value(depth + 1)?));
                 }
                 Ok(Value::Dict(entries))
             }
@@ -155,6 +177,14 @@ mod tests {
     }
 
     #[test]
+    fn numbers_are_written_in_decimal() {
+        for number in [0, 9, 10, 1_000_007, -1, i64::MIN, i64::MAX] {
+            assert_eq!(encode(&Value::Int(number)), format!("i{number}e").as_bytes());
+        }
+        assert_eq!(encode(&Value::from("x".repeat(120))), format!("120:{}", "x".repeat(120)).as_bytes());
+    }
+
+    #[test]
     fn malformed_bytes_are_refused() {
         use BencodeError::{Malformed, Short, TooLarge};
         for (bytes, error) in [
@@ -183,11 +213,11 @@ mod tests {
     }
 
     pub fn values() -> impl Strategy<Value = Value> {
-        let leaf = prop_oneof![".{0,12}".prop_map(Value::Text), any::<i64>().prop_map(Value::Int)];
+        let leaf = prop_oneof![".{0,12}".prop_map(Value::from), any::<i64>().prop_map(Value::Int)];
         leaf.prop_recursive(4, 32, 6, |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..6).prop_map(Value::List),
-                prop::collection::vec((".{0,8}", inner), 0..6).prop_map(Value::Dict),
+                prop::collection::vec((".{0,8}".prop_map(Into::into), inner), 0..6).prop_map(Value::Dict),
             ]
         })
     }

@@ -222,14 +222,14 @@ pub(super) fn split(text: &str) -> Vec<(String, Option<Value>)> {
             continue;
         };
         let value = match value.strip_prefix('[') {
-            None => Value::from(value),
+            None => Value::from(value.to_owned()),
             Some(inner) => {
                 let (mut items, mut item) = (Vec::new(), Some(inner));
                 while let Some(text) = item {
                     let last = text.ends_with(']');
                     let text = text.trim_matches(['[', ']']);
                     if !text.is_empty() {
-                        items.push(Value::from(text));
+                        items.push(Value::from(text.to_owned()));
                     }
                     item = if last { None } else { words.next() };
                 }
@@ -248,7 +248,8 @@ mod tests {
     #[test]
     fn one_string_of_flags_is_taken_apart() {
         let text = "replace-origin ICE=remove direction=[internal external] rtcp-mux=[ demux ] asymmetric";
-        let list = |items: &[&str]| Some(Value::List(items.iter().map(|i| Value::from(*i)).collect()));
+        let list =
+            |items: &[&str]| Some(Value::List(items.iter().map(|i| Value::from((*i).to_owned())).collect()));
         let want = [
             ("replace-origin", None),
             ("ice", Some(Value::from("remove"))),
@@ -282,7 +283,7 @@ mod tests {
         let mut options = Options::default();
         for (key, value) in [("address-family", "IP6"), ("media-address", "::ffff:192.0.2.9"), ("tos", "184")]
         {
-            assert!(options.take(key, &Value::from(value)), "{key}");
+            assert!(options.take(key, &Value::from(value.to_owned())), "{key}");
         }
         assert_eq!((options.family, options.shown_as), (Some(Family::Ip6), "192.0.2.9".parse().ok()));
         for flag in ["strict source", "Media_Handover", "asymmetric"] {
@@ -302,7 +303,7 @@ mod tests {
             let mut options = Options::default();
             for word in words {
                 match word.split_once('=') {
-                    Some((key, value)) => assert!(options.take(key, &Value::from(value))),
+                    Some((key, value)) => assert!(options.take(key, &Value::from(value.to_owned()))),
                     None => options.flag(word),
                 }
             }

@@ -147,11 +147,16 @@ pub fn read(body: &[u8]) -> (Encoding, Result<Request, NgError>) {
 
 /// The datagram that answers.
 pub fn write(cookie: &[u8], encoding: Encoding, reply: &Value) -> Vec<u8> {
-    let body = match encoding {
-        Encoding::Bencode => bencode::encode(reply),
-        Encoding::Json => reply.to_json().to_string().into_bytes(),
-    };
-    [cookie, b" ", &body].concat()
+    let mut datagram = Vec::with_capacity(1024);
+    datagram.extend_from_slice(cookie);
+    datagram.push(b' ');
+    match encoding {
+        Encoding::Bencode => bencode::write(reply, &mut datagram),
+        Encoding::Json => datagram.extend_from_slice(reply.to_json().to_string().as_bytes()),
+    }
+    // It is kept for a while.
+    datagram.shrink_to_fit();
+    datagram
 }
 
 /// `result: ok`, to be filled.

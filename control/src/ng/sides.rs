@@ -68,7 +68,7 @@ mod tests {
     fn sides(said: &[(&str, &[&str])]) -> Sides {
         let mut sides = Sides::default();
         for (key, values) in said {
-            let list = values.iter().map(|v| Value::from(*v)).collect();
+            let list = values.iter().map(|v| Value::from((*v).to_owned())).collect();
             assert!(sides.take(key, &Value::List(list)) || values.is_empty() && sides.flag(key), "{key}");
         }
         sides

@@ -2,25 +2,30 @@
 //!
 //! Pure. A value may hold Call-IDs, tags and SDP, so it cannot be printed by accident: no `Debug` outside tests.
 
+use std::borrow::Cow;
+
 use serde_json::Value as Json;
+
+/// Text that is either written in the program or made for the message.
+pub type Text = Cow<'static, str>;
 
 /// What an NG message is made of. Text is UTF-8; other bytes on the wire become U+FFFD.
 #[derive(Clone, PartialEq, Eq)]
 #[cfg_attr(test, derive(Debug))]
 pub enum Value {
     /// A string.
-    Text(String),
+    Text(Text),
     /// An integer.
     Int(i64),
     /// A list.
     List(Vec<Value>),
     /// A dictionary, in the order it was written; of keys that occur twice the first counts.
-    Dict(Vec<(String, Value)>),
+    Dict(Vec<(Text, Value)>),
 }
 
 impl Value {
     /// A dictionary of these entries.
-    pub fn dict<K: Into<String>, const N: usize>(entries: [(K, Self); N]) -> Self {
+    pub fn dict<K: Into<Text>, const N: usize>(entries: [(K, Self); N]) -> Self {
         Self::Dict(entries.into_iter().map(|(key, value)| (key.into(), value)).collect())
     }
 
@@ -60,9 +65,9 @@ impl Value {
 
     /// Adds an entry; does nothing where this is no dictionary.
     #[must_use]
-    pub fn with(mut self, key: &str, value: impl Into<Self>) -> Self {
+    pub fn with(mut self, key: &'static str, value: impl Into<Self>) -> Self {
         if let Self::Dict(entries) = &mut self {
-            entries.push((key.to_owned(), value.into()));
+            entries.push((key.into(), value.into()));
         }
         self
     }
@@ -70,37 +75,41 @@ impl Value {
     /// Takes JSON: booleans become 0 and 1, other numbers than integers become text, null becomes an empty text.
     pub fn from_json(json: Json) -> Self {
         match json {
-            Json::String(text) => Self::Text(text),
-            Json::Number(number) => number.as_i64().map_or_else(|| Self::Text(number.to_string()), Self::Int),
+            Json::String(text) => Self::Text(text.into()),
+            Json::Number(number) => {
+                number.as_i64().map_or_else(|| Self::Text(number.to_string().into()), Self::Int)
+            }
             Json::Bool(yes) => Self::Int(i64::from(yes)),
-            Json::Null => Self::Text(String::new()),
+            Json::Null => Self::Text(Text::default()),
             Json::Array(items) => Self::List(items.into_iter().map(Self::from_json).collect()),
-            Json::Object(map) => Self::Dict(map.into_iter().map(|(k, v)| (k, Self::from_json(v))).collect()),
+            Json::Object(map) => {
+                Self::Dict(map.into_iter().map(|(k, v)| (k.into(), Self::from_json(v))).collect())
+            }
         }
     }
 
     /// The same as JSON.
     pub fn to_json(&self) -> Json {
         match self {
-            Self::Text(text) => Json::from(text.as_str()),
+            Self::Text(text) => Json::from(text.as_ref()),
             Self::Int(number) => Json::from(*number),
             Self::List(items) => items.iter().map(Self::to_json).collect(),
             Self::Dict(entries) => {
-                Json::Object(entries.iter().map(|(k, v)| (k.clone(), v.to_json())).collect())
+                Json::Object(entries.iter().map(|(k, v)| (k.clone().into_owned(), v.to_json())).collect())
             }
         }
     }
 }
 
-impl From<&str> for Value {
-    fn from(text: &str) -> Self {
-        Self::Text(text.to_owned())
+impl From<&'static str> for Value {
+    fn from(text: &'static str) -> Self {
+        Self::Text(text.into())
     }
 }
 
 impl From<String> for Value {
     fn from(text: String) -> Self {
-        Self::Text(text)
+        Self::Text(text.into())
     }
 }
 

@@ -25,6 +25,8 @@ use crate::moment::Moment;
 pub const FOLDER: &str = "calls";
 /// Most records that wait to be written.
 const QUEUE: usize = 4_096;
+/// How long further records are let come together after one was written: a busy POP's thread is woken once for many.
+const GATHER: Duration = Duration::from_millis(50);
 /// How often it is looked for a new day when nothing is written.
 const LOOK: Duration = Duration::from_secs(60);
 /// How often what was lost is logged.
@@ -106,7 +108,11 @@ impl Writer {
     fn run(mut self, records: &Receiver<Record>) {
         loop {
             match records.recv_timeout(LOOK) {
-                Ok(record) => self.write(&record),
+                Ok(record) => {
+                    self.write(&record);
+                    std::thread::sleep(GATHER);
+                    records.try_iter().for_each(|record| self.write(&record));
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }

@@ -65,17 +65,12 @@ impl Call {
 impl Engine {
     /// Opens a call. The lane must open the sockets that come back; if it cannot, [`Self::close`] undoes all.
     pub fn open(&mut self, new: NewCall, now: Now) -> Result<Vec<Opening>, Refusal> {
-        if self.by_key.contains_key(&new.call) {
+        if self.calls.contains_key(&new.call) {
             return Err(Refusal::CallExists);
         }
         if self.table.free() < new.streams.len() * 4 {
             return Err(Refusal::OutOfFiles);
         }
-        let index = self.calls.iter().position(Option::is_none).unwrap_or(self.calls.len());
-        if index == self.calls.len() {
-            self.calls.push(None);
-        }
-        let call_index = u32::try_from(index).map_err(|_| Refusal::OutOfFiles)?;
         let mut call = Call {
             key: new.call,
             opened: now,
@@ -89,10 +84,7 @@ impl Engine {
         };
         let openings = self.add_streams(&mut call, new.streams, now);
         self.label(&mut call, new.label, now);
-        self.by_key.insert(new.call, call_index);
-        if let Some(place) = self.calls.get_mut(index) {
-            *place = Some(call);
-        }
+        self.calls.insert(new.call, call);
         Ok(openings)
     }
 
@@ -105,12 +97,10 @@ impl Engine {
         added: Vec<NewStream>,
         now: Now,
     ) -> Result<Vec<Opening>, Refusal> {
-        let index = *self.by_key.get(&key).ok_or(Refusal::UnknownCall)?;
-        if self.table.free() < added.len() * 4 {
+        if !added.is_empty() && self.table.free() < added.len() * 4 {
             return Err(Refusal::OutOfFiles);
         }
-        let mut call =
-            self.calls.get_mut(index as usize).and_then(Option::take).ok_or(Refusal::UnknownCall)?;
+        let mut call = self.calls.remove(&key).ok_or(Refusal::UnknownCall)?;
         for (slots, stream) in call.streams.iter().zip(streams) {
             for slot in slots.iter().flatten() {
                 if let Some(row) = self.table.at_mut(slot.index) {
@@ -126,18 +116,13 @@ impl Engine {
         }
         let openings = self.add_streams(&mut call, added, now);
         self.label(&mut call, label, now);
-        if let Some(place) = self.calls.get_mut(index as usize) {
-            *place = Some(call);
-        }
+        self.calls.insert(key, call);
         Ok(openings)
     }
 
     /// Takes away the streams of a call from number `keep` on. Gives the slots to close.
     pub fn take_streams(&mut self, key: CallKey, keep: usize) -> Vec<Slot> {
-        let index = self.by_key.get(&key).copied().unwrap_or(u32::MAX);
-        let Some(call) = self.calls.get_mut(index as usize).and_then(Option::as_mut) else {
-            return Vec::new();
-        };
+        let Some(call) = self.calls.get_mut(&key) else { return Vec::new() };
         let gone = call.streams.split_off(keep.min(call.streams.len()));
         let slots: Vec<Slot> = gone.into_iter().flatten().flatten().collect();
         for slot in &slots {
@@ -148,8 +133,7 @@ impl Engine {
 
     /// Pauses or resumes a call's tap; a call that is not recorded yet will be begun that way.
     pub fn pause(&mut self, key: CallKey, paused: bool, now: Now) -> Result<(), Refusal> {
-        let index = *self.by_key.get(&key).ok_or(Refusal::UnknownCall)?;
-        let call = self.calls.get_mut(index as usize).and_then(Option::as_mut).ok_or(Refusal::UnknownCall)?;
+        let call = self.calls.get_mut(&key).ok_or(Refusal::UnknownCall)?;
         let changed = std::mem::replace(&mut call.paused, paused) != paused;
         if call.recorded && changed {
             for slot in call.streams.iter().flatten().flatten() {
@@ -173,8 +157,7 @@ impl Engine {
         now: Now,
     ) -> Result<(CallCounters, Vec<Slot>), Refusal> {
         let counters = self.read(key, now)?;
-        let index = self.by_key.remove(&key).ok_or(Refusal::UnknownCall)?;
-        let call = self.calls.get_mut(index as usize).and_then(Option::take).ok_or(Refusal::UnknownCall)?;
+        let call = self.calls.remove(&key).ok_or(Refusal::UnknownCall)?;
         for slot in call.slots() {
             if let Some(mut row) = self.table.clear(slot) {
                 self.tapping.last_gap(&mut row);
@@ -189,8 +172,7 @@ impl Engine {
 
     /// A call's counters.
     pub fn read(&self, key: CallKey, now: Now) -> Result<CallCounters, Refusal> {
-        let call = self.by_key.get(&key).and_then(|i| self.calls.get(*i as usize)).and_then(Option::as_ref);
-        let call = call.ok_or(Refusal::UnknownCall)?;
+        let call = self.calls.get(&key).ok_or(Refusal::UnknownCall)?;
         let streams = call.streams.iter().map(|legs| legs.map(|pair| self.leg_counters(pair, now))).collect();
         Ok(CallCounters { opened_ns: call.opened.wall_ns, streams })
     }
@@ -198,7 +180,7 @@ impl Engine {
     /// A recorder has attached: every recorded call is told again, so that none is unknown to it.
     pub fn recorder_attached(&mut self, now: Now) {
         self.tapping.reader_attached();
-        for call in self.calls.iter().flatten().filter(|c| c.recorded) {
+        for call in self.calls.values().filter(|c| c.recorded) {
             let at_ns = call.timeline().at(now);
             let record = Record { position: 0, call: call.key, at_ns, kind: Kind::Open };
             self.tapping.event(record, call.label.clone());
@@ -210,7 +192,7 @@ impl Engine {
 
     /// Calls open now.
     pub fn call_count(&self) -> usize {
-        self.by_key.len()
+        self.calls.len()
     }
 
     fn leg_counters(&self, [rtp, rtcp]: [Slot; 2], now: Now) -> LegCounters {

@@ -52,7 +52,7 @@ impl Engine {
     pub fn export(&mut self) -> State {
         State {
             rows: self.table.rows().map(|(slot, row)| (slot, row.clone())).collect(),
-            calls: self.calls.iter().flatten().cloned().collect(),
+            calls: self.calls.values().cloned().collect(),
             tapping: self.tapping.export(),
             connections: self.connections.clone(),
             forwarded: self.forwarded,
@@ -69,8 +69,7 @@ impl Engine {
         connections.extend(theirs);
         Ok(Self {
             table: Table::with_rows(size, rows),
-            by_key: (0..).zip(&calls).map(|(index, call)| (call.key, index)).collect(),
-            calls: calls.into_iter().map(Some).collect(),
+            calls: calls.into_iter().map(|call| (call.key, call)).collect(),
             tapping: Tapping::resume(tapping, tap, epoch)?,
             spans,
             connections,

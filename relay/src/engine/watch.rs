@@ -13,7 +13,7 @@ impl Engine {
     /// Looks at every call; appends what is to be reported.
     pub fn watch(&mut self, now: Now, events: &mut Vec<Event>) {
         self.tapping.look();
-        for call in self.calls.iter_mut().flatten() {
+        for call in self.calls.values_mut() {
             let rows = call.streams.iter().flatten().flatten().filter_map(|s| self.table.get(*s));
             let last = rows.map(|r| r.last_ns).max().unwrap_or(0).max(call.opened.mono_ns);
             let silent = now.mono_ns.saturating_sub(last);

@@ -1,5 +1,7 @@
 //! The free-list of one address: shuffled once, then first in, first out, and a rest after each use, so that late
-//! packets of an old call find its ports closed. Pure: the time comes in.
+//! packets of an old call find its ports closed. Where every other pair is in use, the rest is cut short, to a tenth at
+//! least: a caller who is turned away has lost his call for certain, and a late packet that comes after a tenth of the
+//! rest still has to pass the source check of the new call. Pure: the time comes in.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -14,6 +16,9 @@ pub(super) struct Pool {
     rest_ns: u64,
     total: usize,
 }
+
+/// Of its rest a pair has at least this part.
+const LEAST: u64 = 10;
 
 impl Pool {
     /// All pairs of `range`, in an order drawn from `seed`; each rests for `rest_ns` after its use.
@@ -31,10 +36,18 @@ impl Pool {
         Self { total: list.len(), free: list.into(), resting: VecDeque::new(), rest_ns }
     }
 
-    /// Takes the pair that was free the longest.
+    /// Takes the pair that was free the longest; with none free, the one that has rested the longest, if that is enough.
     pub(super) fn take(&mut self, now_ns: u64) -> Option<u16> {
         self.wake(now_ns);
-        self.free.pop_front()
+        self.free.pop_front().or_else(|| match self.resting.front() {
+            Some(resting) if self.hurries(resting, now_ns) => self.resting.pop_front().map(|(rtp, _)| rtp),
+            _ => None,
+        })
+    }
+
+    /// Whether a pair has rested for as long as it must.
+    const fn hurries(&self, (_, until_ns): &(u16, u64), now_ns: u64) -> bool {
+        until_ns.saturating_sub(now_ns) <= self.rest_ns - self.rest_ns / LEAST
     }
 
     /// Takes back a pair that carried a call until `now_ns` (which never runs backwards).
@@ -92,7 +105,8 @@ mod tests {
 
     use super::*;
 
-    const REST: u64 = 5;
+    const REST: u64 = 20;
+    const LEAST_REST: u64 = REST / LEAST;
 
     fn pool(first: u16, last: u16) -> Pool {
         Pool::new(PortRange { first, last }, REST, 7)
@@ -127,10 +141,24 @@ mod tests {
         let mut pool = pool(100, 105);
         let first = pool.take(0).unwrap();
         pool.give(first, 10);
-        assert_eq!((pool.free(14), pool.resting(14)), (2, 1));
-        assert!(pool.take(14).is_some() && pool.take(14).is_some());
-        assert_eq!(pool.take(14), None, "all used or resting");
-        assert_eq!((pool.take(15), pool.take(15)), (Some(first), None));
+        assert_eq!((pool.free(29), pool.resting(29)), (2, 1));
+        assert_eq!((pool.free(30), pool.resting(30)), (3, 0));
+        assert!(
+            pool.take(30).is_some_and(|rtp| rtp != first) && pool.take(30).is_some_and(|rtp| rtp != first)
+        );
+        assert_eq!((pool.take(30), pool.take(30)), (Some(first), None));
+    }
+
+    #[test]
+    fn a_rest_is_cut_short_only_where_nothing_else_is_free_and_to_a_tenth_at_least() {
+        let mut pool = pool(100, 105);
+        let [first, second] = [pool.take(0).unwrap(), pool.take(0).unwrap()];
+        pool.give(first, 10);
+        pool.give(second, 11);
+        assert!(pool.take(12).is_some_and(|rtp| rtp != first && rtp != second));
+        assert_eq!((pool.take(12), pool.take(12)), (Some(first), None), "the second has not rested enough");
+        assert_eq!((pool.free(13), pool.resting(13)), (0, 1), "it is not called free");
+        assert_eq!(pool.take(13), Some(second));
     }
 
     #[test]
@@ -144,9 +172,9 @@ mod tests {
 
     proptest! {
         /// Whatever is taken and given back when: no pair is in two places, none is lost, none comes before its rest
-        /// is over.
+        /// is over while another is free, nor before the least of it ever.
         #[test]
-        fn no_pair_is_lost_doubled_or_hurried(steps in proptest::collection::vec((0..3_u8, 0..3_u64), 0..80)) {
+        fn no_pair_is_lost_doubled_or_hurried(steps in proptest::collection::vec((0..3_u8, 0..6_u64), 0..80)) {
             let mut pool = pool(100, 109);
             let (mut now, mut held, mut given) = (0, Vec::new(), std::collections::HashMap::new());
             for (step, passed) in steps {
@@ -159,9 +187,10 @@ mod tests {
                     (1, Some(rtp)) => pool.put_back(rtp),
                     (_, last) => {
                         held.extend(last);
+                        let rest = if pool.free(now) > 0 { REST } else { LEAST_REST };
                         if let Some(rtp) = pool.take(now) {
                             prop_assert!(!held.contains(&rtp));
-                            prop_assert!(given.remove(&rtp).is_none_or(|at| now >= at + REST));
+                            prop_assert!(given.remove(&rtp).is_none_or(|at| now >= at + rest));
                             held.push(rtp);
                         }
                     }

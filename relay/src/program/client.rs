@@ -50,6 +50,8 @@ pub struct Client {
 
 /// How long the relay may take to answer: it does so in microseconds, or it hangs.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Most requests that are written at once.
+const BATCH: usize = 64;
 
 impl Client {
     /// Connects to the socket at `path`, says hello and subscribes to events.
@@ -119,22 +121,25 @@ async fn send(
     waiting: Waiting,
 ) {
     let mut next: u32 = 0;
-    let mut bytes = Vec::new();
-    while let Some((request, sender)) = queue.recv().await {
-        next = next.wrapping_add(1);
-        match waiting.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
-            Some(open) => drop(open.insert(next, sender)),
-            None => return,
-        }
+    let (mut batch, mut bytes) = (Vec::with_capacity(BATCH), Vec::new());
+    // What was asked at the same time is written at once.
+    while queue.recv_many(&mut batch, BATCH).await > 0 {
         bytes.clear();
-        let encoded = wire::encode(&Frame::Request { id: next, request }, &mut bytes);
-        if encoded.is_err() {
-            if let Some(open) = waiting.lock().unwrap_or_else(PoisonError::into_inner).as_mut()
+        for (request, sender) in batch.drain(..) {
+            next = next.wrapping_add(1);
+            match waiting.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+                Some(open) => drop(open.insert(next, sender)),
+                None => return,
+            }
+            // What does not fit leaves the bytes as they were.
+            if wire::encode(&Frame::Request { id: next, request }, &mut bytes).is_err()
+                && let Some(open) = waiting.lock().unwrap_or_else(PoisonError::into_inner).as_mut()
                 && let Some(sender) = open.remove(&next)
             {
                 let _ = sender.send(Err(Refusal::Impossible("the request is too long".into())));
             }
-        } else if writer.write_all(&bytes).await.is_err() {
+        }
+        if writer.write_all(&bytes).await.is_err() {
             return;
         }
     }

@@ -21,6 +21,8 @@ use crate::program::wire;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long it may take to take its answers when the relay is handed over. Then it has to connect anew.
 const HASTE: Duration = Duration::from_millis(500);
+/// Most answers that are written at once.
+const BATCH: usize = 64;
 
 /// A client between two frames.
 #[derive(Debug)]
@@ -191,12 +193,13 @@ async fn write(
     mut writer: OwnedWriteHalf,
     mut queue: mpsc::UnboundedReceiver<Frame>,
 ) -> Option<OwnedWriteHalf> {
-    let mut bytes = Vec::new();
-    while let Some(frame) = queue.recv().await {
+    let (mut batch, mut bytes) = (Vec::with_capacity(BATCH), Vec::new());
+    while queue.recv_many(&mut batch, BATCH).await > 0 {
         bytes.clear();
-        if let Err(e) = wire::encode(&frame, &mut bytes) {
-            tracing::error!("an answer could not be written: {e}");
-            continue;
+        for frame in batch.drain(..) {
+            if let Err(e) = wire::encode(&frame, &mut bytes) {
+                tracing::error!("an answer could not be written: {e}");
+            }
         }
         writer.write_all(&bytes).await.ok()?;
     }
