@@ -23,7 +23,7 @@ use clap::{Parser, ValueEnum};
 use relay::call::{CallKey, Leg};
 use relay::classify::{Verdict, classify};
 use relay::engine::{Engine, NewCall, NewStream, Spans};
-use relay::program::message::{Clock, Learning, LegMedia, PayloadTypes, Remote, Stream};
+use relay::program::message::{Clock, Extensions, Learning, LegMedia, PayloadTypes, Remote, Stream};
 use relay::rewrite::Mask;
 use relay::row::{Identity, Pair, Port, Row};
 use relay::sys::clock::{Now, Timeline};
@@ -156,7 +156,7 @@ fn run(part: Part, packets: u32) {
             let mut mask = Mask::new(1);
             measured(packets, &mut |n| {
                 let length = rtp(&mut buffer, n);
-                let done = mask.rtp(&mut buffer[..length], Default::default(), &clocks, at(n).mono_ns);
+                let done = mask.rtp(&mut buffer[..length], Extensions::default(), &clocks, at(n).mono_ns);
                 assert!(black_box(done).is_some());
             });
         }

@@ -16,7 +16,7 @@
 )]
 
 #[path = "masking/cores.rs"]
-#[allow(dead_code, reason = "the bench of masking uses the rest")]
+#[allow(dead_code, clippy::expect_used, reason = "the bench of masking uses the rest")]
 mod cores;
 #[path = "lanes/funnel.rs"]
 mod funnel;
@@ -139,38 +139,47 @@ fn run(
         let began = Instant::now();
         phones.play(rate, || began.elapsed() > WARM_UP || forwarder.is_finished());
         stage.measure();
-        phones.play(rate, || began.elapsed() > WARM_UP + measured || forwarder.is_finished());
+        let delays = phones.play(rate, || began.elapsed() > WARM_UP + measured || forwarder.is_finished());
         stage.over();
         // The last turns need packets to end.
         phones.play(rate, || forwarder.is_finished());
-        forwarder.join().unwrap_or_else(|_| anyhow::bail!("{} panicked", contestant.name()))
+        let cost = forwarder.join().unwrap_or_else(|_| anyhow::bail!("{} panicked", contestant.name()))?;
+        Ok(cost.map(|cost| cost.with_delays(delays)))
     })
 }
 
 fn table(calls: u16, rate: Option<u32>, contestants: &[Contestant], costs: &[Vec<Cost>]) {
     let load = rate.map_or("as many packets as can be".to_owned(), |rate| format!("{rate} packets/s"));
     println!("\n{calls} calls, {load}\n");
-    println!("| way | CPU µs a packet: median (least, most) | packets/s | packets a turn |");
-    println!("|---|---|---|---|");
+    println!(
+        "| way | CPU µs a packet: median (least, most) | packets/s | packets a turn | delay p50, p99 µs |"
+    );
+    println!("|---|---|---|---|---|");
     for (contestant, costs) in contestants.iter().zip(costs) {
         let name = contestant.name();
-        let sorted = |of: fn(&Cost) -> f64| {
-            let mut values: Vec<f64> = costs.iter().map(of).collect();
-            values.sort_by(f64::total_cmp);
-            values
-        };
-        let (cpu, rates, batch) =
-            (sorted(|c| c.cpu_us), sorted(|c| c.packets_per_second), sorted(|c| c.batch));
+        let cpu = sorted(costs, |c| Some(c.cpu_us));
         let (Some(least), Some(most)) = (cpu.first(), cpu.last()) else {
-            println!("| {name} | nothing was forwarded | | |");
+            println!("| {name} | nothing was forwarded | | | |");
             continue;
         };
-        let middle = |values: &[f64]| values[values.len() / 2];
+        let middle = |of: fn(&Cost) -> Option<f64>| {
+            let values = sorted(costs, of);
+            values.get(values.len() / 2).copied()
+        };
+        let delays = [|c: &Cost| Some(c.delay_us?[0]), |c: &Cost| Some(c.delay_us?[1])]
+            .map(|of| middle(of).map_or("-".to_owned(), |us| format!("{us:.0}")));
         println!(
-            "| {name} | {:.2} ({least:.2}, {most:.2}) | {:.0} | {:.1} |",
-            middle(&cpu),
-            middle(&rates),
-            middle(&batch),
+            "| {name} | {:.2} ({least:.2}, {most:.2}) | {:.0} | {:.1} | {} |",
+            cpu[cpu.len() / 2],
+            middle(|c| Some(c.packets_per_second)).unwrap_or(0.0),
+            middle(|c| Some(c.batch)).unwrap_or(0.0),
+            delays.join(", "),
         );
     }
+}
+
+fn sorted(costs: &[Cost], of: fn(&Cost) -> Option<f64>) -> Vec<f64> {
+    let mut values: Vec<f64> = costs.iter().filter_map(of).collect();
+    values.sort_by(f64::total_cmp);
+    values
 }

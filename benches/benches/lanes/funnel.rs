@@ -54,7 +54,7 @@ impl Funnel {
         let steer: &mut SkLookup = program.program_mut("steer").context("no program")?.try_into()?;
         steer.load()?;
         steer.attach(namespace)?;
-        let slots = rows.openings.iter().step_by(2).map(|opening| opening.slot).collect();
+        let slots = rows.of_legs();
         Ok(Self { socket, slots, senders: rows.by_slot()?, _program: program })
     }
 

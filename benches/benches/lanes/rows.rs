@@ -105,6 +105,11 @@ impl Rows {
         Ok(Self { engine, slots, openings })
     }
 
+    /// The rows that RTP comes to, by leg; before their sockets are taken.
+    pub fn of_legs(&self) -> Vec<Slot> {
+        self.openings.iter().step_by(2).map(|opening| opening.slot).collect()
+    }
+
     /// The rows' sockets, each at its slot's index, not blocking.
     pub fn by_slot(&mut self) -> Result<Vec<(Slot, UdpSocket)>> {
         let mut sockets = Vec::with_capacity(self.openings.len());
@@ -129,7 +134,7 @@ fn bind(port: SocketAddr) -> Result<OwnedFd> {
     loop {
         match socket::bind(port, RECEIVE_BUFFER, 0) {
             Err(e) if e.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
-                std::thread::yield_now()
+                std::thread::yield_now();
             }
             done => return done.with_context(|| format!("bind {port}")),
         }
