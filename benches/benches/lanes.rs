@@ -67,6 +67,9 @@ struct Options {
     /// Seconds that each is measured in each round.
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
+    /// Microseconds that packets gather in the contestants where they do, as `gather_us` has it in the relay.
+    #[arg(long, default_value_t = 200)]
+    gather_us: u64,
     /// Who takes part; all when nothing is said.
     #[arg(long, value_delimiter = ',')]
     only: Vec<Contestant>,
@@ -101,18 +104,30 @@ fn main() -> Result<()> {
         let plan = Plan { calls, near: network.near.address, far: network.far.address };
         let mut phones = Phones::open(&plan)?;
         for &rate in &options.rates {
-            let rate = (rate > 0).then_some(rate);
+            let load = Load {
+                rate: (rate > 0).then_some(rate),
+                measured: Duration::from_secs_f64(options.seconds),
+                gather: Duration::from_micros(options.gather_us),
+            };
             let mut costs = vec![Vec::new(); contestants.len()];
             for _ in 0..options.rounds {
                 for (contestant, costs) in contestants.iter().zip(&mut costs) {
-                    let measured = Duration::from_secs_f64(options.seconds);
-                    costs.extend(run(*contestant, &plan, &network, cores, &mut phones, rate, measured)?);
+                    costs.extend(run(*contestant, &plan, &network, cores, &mut phones, &load)?);
                 }
             }
-            table(calls, rate, &contestants, &costs);
+            table(calls, load.rate, &contestants, &costs);
         }
     }
     Ok(())
+}
+
+/// How a contestant is measured.
+struct Load {
+    /// Packets a second; none for as many as can be.
+    rate: Option<u32>,
+    measured: Duration,
+    /// How long packets gather, in the contestants where they do.
+    gather: Duration,
 }
 
 /// Has one contestant forward on a thread of its own while this one makes the load.
@@ -122,8 +137,7 @@ fn run(
     network: &Network,
     cores: Cores,
     phones: &mut Phones,
-    rate: Option<u32>,
-    measured: Duration,
+    load: &Load,
 ) -> Result<Option<Cost>> {
     let stage = Arc::new(Stage::default());
     std::thread::scope(|scope| {
@@ -131,18 +145,19 @@ fn run(
         let forwarder = scope.spawn(move || {
             network.near.enter()?;
             cores.take_ours()?;
-            contestant.run(plan, &network.near, meter)
+            contestant.run(plan, &network.near, meter, load.gather)
         });
         while !stage.is_open() && !forwarder.is_finished() {
             std::thread::sleep(Duration::from_millis(1));
         }
         let began = Instant::now();
-        phones.play(rate, || began.elapsed() > WARM_UP || forwarder.is_finished());
+        phones.play(load.rate, || began.elapsed() > WARM_UP || forwarder.is_finished());
         stage.measure();
-        let delays = phones.play(rate, || began.elapsed() > WARM_UP + measured || forwarder.is_finished());
+        let delays =
+            phones.play(load.rate, || began.elapsed() > WARM_UP + load.measured || forwarder.is_finished());
         stage.over();
         // The last turns need packets to end.
-        phones.play(rate, || forwarder.is_finished());
+        phones.play(load.rate, || forwarder.is_finished());
         let cost = forwarder.join().unwrap_or_else(|_| anyhow::bail!("{} panicked", contestant.name()))?;
         Ok(cost.map(|cost| cost.with_delays(delays)))
     })

@@ -10,6 +10,7 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use aya::Ebpf;
@@ -119,20 +120,27 @@ pub struct Multishot {
     ring: Ring,
     /// The funnel's place in the ring's table of files, behind the senders.
     entrance: Slot,
+    gather: Duration,
     armed: bool,
 }
 
 impl Multishot {
-    pub fn new(funnel: Funnel) -> Result<Self> {
+    /// Packets gather so long before the first is handled.
+    pub fn new(funnel: Funnel, gather: Duration) -> Result<Self> {
         let entrance = Slot { index: u32::try_from(funnel.senders.len())?, generation: 0 };
-        let sizes =
-            Sizes { files: entrance.index + 1, submissions: 1_024, completions: 8_192, buffers: 4_096 };
+        let sizes = Sizes {
+            files: entrance.index + 1,
+            submissions: 1_024,
+            completions: 8_192,
+            buffers: 4_096,
+            polled: false,
+        };
         let mut ring = Ring::new(sizes)?;
         ring.register(entrance.index, funnel.socket.as_fd())?;
         for (slot, socket) in &funnel.senders {
             ring.register(slot.index, socket.as_fd())?;
         }
-        Ok(Self { funnel, ring, entrance, armed: false })
+        Ok(Self { funnel, ring, entrance, gather, armed: false })
     }
 
     fn complete(&mut self, completion: Completion, engine: &mut Engine, now: Now) -> io::Result<()> {
@@ -159,7 +167,8 @@ impl Way for Multishot {
             self.ring.receive(self.entrance)?;
             self.armed = true;
         }
-        self.ring.wait(PATIENCE)?;
+        let gather = (!self.gather.is_zero()).then_some((GATHERED, self.gather));
+        self.ring.wait(PATIENCE, gather)?;
         let now = Now::read();
         for _ in 0..BATCH {
             let Some(completion) = self.ring.take() else { break };
@@ -172,3 +181,5 @@ impl Way for Multishot {
 
 /// Completions handled before sends are submitted, as in the uring lane.
 const BATCH: usize = 512;
+/// Packets that end a wait before its time, as in the uring lane.
+const GATHERED: usize = 64;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use relay::engine::Engine;
-use relay::lane::{Lane, Mmsg, Uring};
+use relay::lane::{Lane, Mmsg, Pace, Uring};
 use relay::table::Slot;
 use rustix::event::{EventfdFlags, Timespec, eventfd};
 
@@ -39,8 +39,10 @@ pub enum Contestant {
     TokioUring,
     UringOpen,
     UringConnected,
+    UringGather,
     FunnelMmsg,
     FunnelUring,
+    FunnelGather,
 }
 
 impl Contestant {
@@ -52,36 +54,43 @@ impl Contestant {
             Self::TokioUring => "tokio-uring, recv_from and send_to",
             Self::UringOpen => "io_uring, sockets not connected (uring lane)",
             Self::UringConnected => "io_uring, sockets connected (uring lane)",
+            Self::UringGather => "the same, packets gather first",
             Self::FunnelMmsg => "sk_lookup funnel, recvmmsg and sendto",
             Self::FunnelUring => "sk_lookup funnel, io_uring",
+            Self::FunnelGather => "the same, packets gather first",
         }
     }
 
     /// Whether it takes a network namespace of its own.
     pub const fn is_funnel(self) -> bool {
-        matches!(self, Self::FunnelMmsg | Self::FunnelUring)
+        matches!(self, Self::FunnelMmsg | Self::FunnelUring | Self::FunnelGather)
     }
 
     const fn sockets(self) -> Sockets {
         match self {
-            Self::Recvfrom | Self::Mmsg | Self::UringConnected => Sockets::Connect,
+            Self::Recvfrom | Self::Mmsg | Self::UringConnected | Self::UringGather => Sockets::Connect,
             // A connected socket is found before a funnel is asked.
-            Self::TokioUring | Self::UringOpen | Self::FunnelMmsg | Self::FunnelUring => Sockets::StayOpen,
+            _ => Sockets::StayOpen,
         }
     }
 
     /// Forwards on the calling thread, which must be on `host`, until the meter says that the run is over.
-    pub fn run(self, plan: &Plan, host: &Host, mut meter: Meter) -> Result<Option<Cost>> {
+    pub fn run(self, plan: &Plan, host: &Host, mut meter: Meter, gather: Duration) -> Result<Option<Cost>> {
+        let gather =
+            if matches!(self, Self::UringGather | Self::FunnelGather) { gather } else { Duration::ZERO };
+        let pace = Pace { gather, busy_poll: Duration::ZERO };
         let mut rows = Rows::open(plan, self.sockets())?;
         let mut way: Box<dyn Way> = match self {
             Self::TokioUring => return tasks::run(rows, meter),
             Self::Recvfrom => Box::new(Plain::new(&mut rows)?),
-            Self::Mmsg => Box::new(Ours::new(&mut rows, |slots, wake| Mmsg::new(slots, wake.as_fd()))?),
-            Self::UringOpen | Self::UringConnected => {
-                Box::new(Ours::new(&mut rows, |slots, wake| Uring::new(slots, wake.as_fd()))?)
+            Self::Mmsg => Box::new(Ours::new(&mut rows, |slots, wake| Mmsg::new(slots, wake.as_fd(), pace))?),
+            Self::UringOpen | Self::UringConnected | Self::UringGather => {
+                Box::new(Ours::new(&mut rows, |slots, wake| Uring::new(slots, wake.as_fd(), pace))?)
             }
             Self::FunnelMmsg => Box::new(funnel::Batches::new(Funnel::open(plan, host, &mut rows)?)),
-            Self::FunnelUring => Box::new(funnel::Multishot::new(Funnel::open(plan, host, &mut rows)?)?),
+            Self::FunnelUring | Self::FunnelGather => {
+                Box::new(funnel::Multishot::new(Funnel::open(plan, host, &mut rows)?, gather)?)
+            }
         };
         while meter.goes_on(&rows.engine) {
             way.turn(&mut rows.engine)?;
