@@ -120,7 +120,7 @@ impl Generator {
     /// Starts the search for the highest load without loss.
     pub fn find_max(bench: &Bench, contestant: &Contestant) -> Self {
         let mut command = command(bench, contestant);
-        command.arg("--find-max");
+        command.args(["--find-max", "--calls", "500"]);
         Self::run(contestant, command, SEARCH)
     }
 
@@ -184,11 +184,16 @@ impl Report {
 
     /// Packets that did not come back.
     pub fn lost(&self) -> Result<f64> {
-        self.number("/packets/lost")
+        self.number("/packets_lost")
+    }
+
+    /// Calls that were not set up, or not ended.
+    pub fn failed(&self) -> Result<f64> {
+        Ok(self.number("/calls_failed")? + self.number("/calls_left")?)
     }
 
     /// Packets a second of all legs, the most without loss.
     pub fn capacity(&self) -> Result<f64> {
-        self.number("/capacity")
+        self.number("/max_packets_per_second")
     }
 }
