@@ -137,8 +137,8 @@ impl Contestant {
         socket.set_read_timeout(Some(Duration::from_millis(200)))?;
         socket.connect(NG)?;
         self.until(bench, "NG is answered", || {
-            // Refused while nobody listens.
-            let _ = socket.send(b"1 d7:command4:pinge");
+            // Refused while nobody listens. The cookie is no generator's: an answer is kept under its cookie.
+            let _ = socket.send(b"ready d7:command4:pinge");
             let mut reply = [0; 1024];
             let length = socket.recv(&mut reply).unwrap_or(0);
             Ok(reply.get(..length).is_some_and(|reply| reply.windows(4).any(|word| word == b"pong")))
