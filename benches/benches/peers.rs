@@ -213,7 +213,7 @@ fn rounds(bench: &Bench, scenario: &Scenario) -> Result<Rounds> {
             let shown: Vec<String> =
                 figures.iter().map(|(key, figure)| format!("{key} {}", table::rounded(*figure))).collect();
             let label = &scenario.sides[side].label;
-            eprintln!("{:?}, round {round}, {label}: {}", scenario.name, shown.join(", "));
+            eprintln!("{}, round {round}, {label}: {}", scenario.name, shown.join(", "));
             if round > 0 {
                 rounds.sides[side].push(figures);
             }

@@ -60,6 +60,13 @@ pub fn packets(net_dev: &str, device: &str) -> Option<[u64; 2]> {
     Some([counter(1)?, counter(9)?])
 }
 
+/// Open UDP sockets of a namespace: `/proc/PID/net/sockstat`. Those that only an io_uring holds are among them, which
+/// `/proc/PID/fd` does not show.
+pub fn sockets(sockstat: &str) -> Option<u64> {
+    let line = sockstat.lines().find_map(|line| line.strip_prefix("UDP: inuse "))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
 /// KiB of resident memory: `/proc/PID/status`.
 pub fn resident(status: &str) -> Option<u64> {
     number(status, "VmRSS:")
@@ -108,6 +115,14 @@ mod tests {
         assert_eq!(packets(dev, "media"), Some([1000, 500]));
         assert_eq!(packets(dev, "lo"), Some([1, 2]));
         assert_eq!(packets(dev, "med"), None);
+    }
+
+    #[test]
+    fn sockets_of_a_namespace() {
+        let sockstat =
+            "sockets: used 16100\nTCP: inuse 2 orphan 0 tw 0\nUDP: inuse 16001 mem 64\nUDPLITE: inuse 7\n";
+        assert_eq!(sockets(sockstat), Some(16_001));
+        assert_eq!(sockets("UDPLITE: inuse 7\n"), None);
     }
 
     #[test]

@@ -68,14 +68,19 @@ impl Contestant {
     pub fn start(bench: &Bench, who: Who) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("peers-").tempdir_in(&bench.folder)?;
         let mut contestant = Self { processes: Vec::new(), folder };
+        let started = contestant.run(bench, who);
+        started.with_context(|| format!("start {who}\n{}", contestant.tail()))?;
+        Ok(contestant)
+    }
+
+    fn run(&mut self, bench: &Bench, who: Who) -> Result<()> {
         if who == Who::Rtpengine {
-            contestant.rtpengine(bench);
+            self.rtpengine(bench);
         } else {
-            contestant.ours(bench, who)?;
+            self.ours(bench, who)?;
         }
         let socket = bench.link.generator.inside(|| UdpSocket::bind((PARTIES[0], 0)))??;
-        contestant.answers(bench, &socket)?;
-        Ok(contestant)
+        self.answers(bench, &socket)
     }
 
     fn rtpengine(&mut self, bench: &Bench) {
@@ -149,17 +154,17 @@ impl Contestant {
         let began = Instant::now();
         while !done()? {
             self.alive()?;
-            ensure!(began.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}\n{}", self.tail());
+            ensure!(began.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
             bench.pause(Duration::from_millis(20))?;
         }
         Ok(())
     }
 
-    /// Fails with the end of its log when a process has ended.
+    /// Fails when a process has ended.
     pub fn alive(&mut self) -> Result<()> {
         let ended = |(name, process): &mut (&str, Process)| Some((name.to_owned(), process.ended()?));
         if let Some((name, status)) = self.processes.iter_mut().find_map(ended) {
-            bail!("{name} ended: {status}\n{}", self.tail());
+            bail!("{name} ended: {status}");
         }
         Ok(())
     }

@@ -87,6 +87,13 @@ pub fn packets(contestant: &Contestant) -> Result<[u64; 2]> {
     proc::packets(&read_to_string(&path)?, DEVICE).context(path)
 }
 
+/// UDP sockets that the contestant has open.
+pub fn sockets(contestant: &Contestant) -> Result<u64> {
+    let (_, pid) = contestant.processes().next().context("no process")?;
+    let path = format!("/proc/{pid}/net/sockstat");
+    proc::sockets(&read_to_string(&path)?).context(path)
+}
+
 /// Memory, descriptors and threads of each process.
 pub fn samples(contestant: &Contestant, seconds: f64) -> Result<BTreeMap<&'static str, Sample>> {
     let sample = |(name, pid)| {

@@ -1,6 +1,7 @@
 //! What is measured: two sides that bear the same load one after the other, in rounds, in changing order.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -36,6 +37,12 @@ pub enum Name {
     Recorded,
     /// As many packets of 100 calls as of 4,000.
     Scale,
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.to_possible_value().expect("none is skipped").get_name())
+    }
 }
 
 /// Figures of one run, by name.
@@ -127,7 +134,7 @@ fn rows(name: Name) -> Vec<Row> {
     let parts = [told("relay_us", "of it relay"), told("control_us", "of it control")];
     let core = [
         told("busy_us", "its core's busy time a packet, µs, whoever worked"),
-        told("core", "its core, % busy"),
+        told("others", "its core, % busy with anything but its processes"),
         told("stolen", "its core, % taken by the hypervisor"),
         told("rate", "packets forwarded a second"),
     ];
@@ -205,7 +212,7 @@ fn media(bench: &Bench, contestant: &mut Contestant, load: &Load) -> Result<Figu
         ("cpu_us", each(&forwarders)),
         ("share", cost.percent(cost.of(&forwarders))),
         ("busy_us", cost.a_packet(cost.core.busy)),
-        ("core", cost.percent(cost.core.busy)),
+        ("others", cost.percent(cost.core.busy.saturating_sub(cost.of(&forwarders)))),
         ("stolen", cost.percent(cost.core.stolen)),
         ("rate", cost.forwarded as f64 / cost.seconds),
         ("offered", cost.offered as f64 / cost.seconds),

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::Bench;
 use super::contestant::{Contestant, Who};
 use super::generator::{Generator, Load, Report};
-use super::measure::{packets, samples};
+use super::measure::{packets, samples, sockets};
 
 /// Of the capacity.
 const SHARE: f64 = 0.7;
@@ -42,10 +42,14 @@ pub fn run(bench: &Bench, minutes: u64) -> Result<(Value, bool)> {
         SHARE * 100.0
     );
     let mut contestant = Contestant::start(bench, Who::Ours)?;
+    // The first calls open files that stay open, like that of the call records.
+    Generator::start(bench, &contestant, &Load::media(10, RATE, 1)).finish(bench, &mut contestant)?;
+    let sockets_before = sockets(&contestant)?;
     let before = samples(&contestant, 0.0)?;
     let (series, report) =
         work(bench, &mut contestant, &load).with_context(|| format!("soak\n{}", contestant.tail()))?;
-    let after = idle(bench, &mut contestant, &before)?;
+    let after = idle(bench, &mut contestant, &before, sockets_before)?;
+    let sockets_after = sockets(&contestant)?;
     contestant.stop(bench.options.keep)?;
     let lost = report.lost()?;
     let (mut processes, mut steady) = (Vec::new(), true);
@@ -64,9 +68,12 @@ pub fn run(bench: &Bench, minutes: u64) -> Result<(Value, bool)> {
             "kib_an_hour": growth(series), "faults": faults.iter().map(Fault::to_string).collect::<Vec<_>>(),
         }));
     }
-    println!("\npackets lost: {lost}; {}", if steady { "nothing grows" } else { "NOT as it was" });
+    steady &= sockets_after <= sockets_before;
+    println!("\nUDP sockets: {sockets_before} before, {sockets_after} after");
+    println!("packets lost: {lost}; {}", if steady { "nothing grows" } else { "NOT as it was" });
     let all = json!({
         "minutes": minutes, "capacity": capacity, "calls": calls, "lost": lost, "processes": processes,
+        "sockets": {"before": sockets_before, "after": sockets_after},
         "load": report.0,
     });
     Ok((all, steady && lost == 0.0))
@@ -96,10 +103,11 @@ fn work(bench: &Bench, contestant: &mut Contestant, load: &Load) -> Result<(Seri
         let seconds = began.elapsed().as_secs_f64();
         let now = packets(contestant)?;
         let mut line = format!("{seconds:.0} s: {} packets in, {} out", now[0] - last[0], now[1] - last[1]);
+        // Writing to a String cannot fail.
+        let _ = write!(line, "; {} sockets", sockets(contestant)?);
         last = now;
         for (name, sample) in samples(contestant, seconds)? {
             let Sample { resident, descriptors, threads, .. } = sample;
-            // Writing to a String cannot fail.
             let _ = write!(line, "; {name} {resident} KiB, {descriptors} open, {threads} threads");
             series.entry(name).or_default().push(sample);
         }
@@ -112,16 +120,18 @@ fn work(bench: &Bench, contestant: &mut Contestant, load: &Load) -> Result<(Seri
     Ok((series, generator.finish(bench, contestant)?))
 }
 
-/// Once as many descriptors are open as before the first call, or after [`PATIENCE`].
+/// Once as many descriptors and sockets are open as before the first call, or after [`PATIENCE`].
 fn idle(
     bench: &Bench,
     contestant: &mut Contestant,
     before: &BTreeMap<&'static str, Sample>,
+    sockets_before: u64,
 ) -> Result<BTreeMap<&'static str, Sample>> {
     let began = Instant::now();
     loop {
         let now = samples(contestant, began.elapsed().as_secs_f64())?;
         let closed = now.iter().all(|(name, sample)| sample.descriptors <= before[name].descriptors);
+        let closed = closed && sockets(contestant)? <= sockets_before;
         if closed || began.elapsed() > PATIENCE {
             return Ok(now);
         }

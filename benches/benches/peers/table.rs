@@ -34,7 +34,7 @@ impl Rounds {
     /// Prints it: medians, with the least and the most of all rounds; the ratio is taken round by round.
     pub fn print(&self, scenario: &Scenario) {
         let [first, second] = &scenario.sides;
-        println!("\n| {:?} | {} | {} | ratio | asked | |", scenario.name, first.label, second.label);
+        println!("\n| {} | {} | {} | ratio | asked | |", scenario.name, first.label, second.label);
         println!("|---|---|---|---|---|---|");
         for row in &scenario.rows {
             let (first, second) = (self.figures(0, row.key), self.figures(1, row.key));
@@ -62,7 +62,7 @@ impl Rounds {
             })
         });
         json!({
-            "scenario": format!("{:?}", scenario.name),
+            "scenario": scenario.name.to_string(),
             "sides": scenario.sides.each_ref().map(|side| &side.label),
             "rows": rows.collect::<Vec<_>>(), "met": self.met(scenario),
         })
