@@ -24,6 +24,8 @@
 mod cores;
 #[path = "capture/figures.rs"]
 mod figures;
+#[path = "capture/interruption.rs"]
+mod interruption;
 #[path = "capture/process.rs"]
 mod process;
 #[path = "capture/relay.rs"]
@@ -33,14 +35,13 @@ mod spools;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use tests::programs;
-use tokio::signal::unix::{SignalKind, signal};
 
 use figures::Figures;
 use process::{Recorder, Usage};
@@ -122,7 +123,7 @@ fn main() -> Result<()> {
     };
     std::fs::create_dir_all(&folder)?;
     let cores = choose_cores(options.core)?;
-    let bench = Bench { options, program, folder, cores, interrupted: interruption()? };
+    let bench = Bench { options, program, folder, cores, interrupted: interruption::interruption()? };
     println!(
         "{} on core {} of {}, spools on {}; load {}",
         bench.program.display(),
@@ -172,24 +173,6 @@ fn take(core: usize) -> Result<()> {
     let mut only = CpuSet::new();
     only.set(core);
     sched_setaffinity(None, &only).with_context(|| format!("run on core {core} alone"))
-}
-
-/// True from Ctrl-C or SIGTERM on, so that what was made is removed.
-fn interruption() -> Result<Arc<AtomicBool>> {
-    let told = Arc::new(AtomicBool::new(false));
-    let tell = told.clone();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (mut term, mut int) = {
-        let _inside = runtime.enter();
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
-    };
-    std::thread::spawn(move || {
-        runtime.block_on(async {
-            tokio::select! { _ = term.recv() => {} _ = int.recv() => {} }
-        });
-        tell.store(true, Relaxed);
-    });
-    Ok(told)
 }
 
 /// Refuses what the disk has no room for.

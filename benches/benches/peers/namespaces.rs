@@ -1,0 +1,109 @@
+//! Two hosts on one machine: network namespaces with a veth pair between them, gone when this is dropped.
+//!
+//! A program is put into its namespace before it starts; of this process only threads that ask something go in, and end
+//! there.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::AsFd;
+use std::process::{Command, Stdio};
+use std::thread;
+
+use anyhow::{Context, Result, ensure};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+/// The network device in each namespace.
+pub const DEVICE: &str = "media";
+/// What is measured (RFC 2544's own network: nobody else's here).
+pub const RELAY: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 18, 0, 1));
+/// The callers' side of the generator, and the callees'.
+pub const PARTIES: [IpAddr; 2] =
+    [IpAddr::V4(Ipv4Addr::new(198, 18, 0, 2)), IpAddr::V4(Ipv4Addr::new(198, 18, 0, 3))];
+/// The network of all of them.
+pub const NETWORK: &str = "198.18.0.0/24";
+
+/// Both hosts, joined.
+pub struct Link {
+    /// Where what is measured runs.
+    pub relay: Space,
+    /// Where the load comes from.
+    pub generator: Space,
+}
+
+impl Link {
+    /// Makes both, under names that no other process has.
+    pub fn make() -> Result<Self> {
+        let id = std::process::id();
+        let relay = Space::make(format!("bauta-peers-{id}-relay"))?;
+        let generator = Space::make(format!("bauta-peers-{id}-load"))?;
+        let peer = ["type", "veth", "peer", "name", DEVICE, "netns", &generator.name];
+        ip(["link", "add", DEVICE, "netns", &relay.name].into_iter().chain(peer))?;
+        relay.address(&[RELAY])?;
+        generator.address(&PARTIES)?;
+        Ok(Self { relay, generator })
+    }
+}
+
+/// A namespace.
+pub struct Space {
+    name: String,
+}
+
+impl Space {
+    fn make(name: String) -> Result<Self> {
+        ip(["netns", "add", &name])?;
+        Ok(Self { name })
+    }
+
+    fn address(&self, addresses: &[IpAddr]) -> Result<()> {
+        for address in addresses {
+            ip(["-n", &self.name, "address", "add", &format!("{address}/24"), "dev", DEVICE])?;
+        }
+        ip(["-n", &self.name, "link", "set", "lo", "up"])?;
+        ip(["-n", &self.name, "link", "set", DEVICE, "up"])
+    }
+
+    fn path(&self) -> String {
+        format!("/run/netns/{}", self.name)
+    }
+
+    /// `program`, to be started in here on `core` alone. It is killed when this process goes, however that happens.
+    /// Each of the words before it turns into the next, so the process id is the program's own.
+    pub fn command(&self, program: impl AsRef<OsStr>, core: usize) -> Command {
+        let mut command = Command::new("setpriv");
+        // `ip netns exec` would hide /sys/fs/bpf.
+        command.args(["--pdeathsig", "KILL", "nsenter", &format!("--net={}", self.path())]);
+        command.args(["taskset", "--cpu-list", &core.to_string()]).arg(program).env_remove("RUST_LOG");
+        command
+    }
+
+    /// What `ask` gives in here: sockets that it makes stay in here.
+    pub fn inside<T: Send>(&self, ask: impl FnOnce() -> T + Send) -> Result<T> {
+        let space = File::open(self.path()).context(self.path())?;
+        let given = thread::scope(|scope| {
+            let inside = scope.spawn(|| {
+                move_into_link_name_space(space.as_fd(), Some(LinkNameSpaceType::Network))?;
+                Ok::<T, rustix::io::Errno>(ask())
+            });
+            inside.join().expect("a thread in a namespace ends well")
+        });
+        given.with_context(|| format!("enter {}", self.name))
+    }
+}
+
+impl Drop for Space {
+    fn drop(&mut self) {
+        if let Err(error) = ip(["netns", "delete", &self.name]) {
+            eprintln!("{error:#}: remove it by hand");
+        }
+    }
+}
+
+fn ip<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<()> {
+    let mut command = Command::new("ip");
+    command.args(words).stdin(Stdio::null());
+    let done = command.output().context("ip (apt-get install iproute2)")?;
+    ensure!(done.status.success(), "{command:?}: {}", String::from_utf8_lossy(&done.stderr).trim());
+    Ok(())
+}
