@@ -65,7 +65,7 @@ impl Value {
 
     /// Adds an entry; does nothing where this is no dictionary.
     #[must_use]
-    pub fn with(mut self, key: &'static str, value: impl Into<Self>) -> Self {
+    pub fn with(mut self, key: impl Into<Text>, value: impl Into<Self>) -> Self {
         if let Self::Dict(entries) = &mut self {
             entries.push((key.into(), value.into()));
         }

@@ -277,8 +277,7 @@ impl Arguments {
     pub fn flags(&self) -> (Vec<(String, Value)>, Vec<Value>) {
         let split = |flag: &String| flag.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned()));
         let keys = self.flag.iter().filter_map(split).map(|(key, value)| (key, Value::from(value)));
-        let plain =
-            self.flag.iter().filter(|flag| !flag.contains('=')).map(|flag| Value::from(flag.as_str()));
+        let plain = self.flag.iter().filter(|flag| !flag.contains('=')).map(|flag| Value::from(flag.clone()));
         (keys.collect(), plain.collect())
     }
 }

@@ -122,7 +122,7 @@ impl Proxy {
         let Some(dialog) = self.open.remove(&number) else { return Ok(()) };
         // No call of a load is offered again: its ports can be given back at once.
         let question =
-            dialog.question("delete").with("to-tag", dialog.to_tag.as_str()).with("delete-delay", 0_i64);
+            dialog.question("delete").with("to-tag", dialog.to_tag.clone()).with("delete-delay", 0_i64);
         self.ask(Verb::Delete, &question).map(drop)
     }
 
@@ -134,7 +134,7 @@ impl Proxy {
         let session = self.run.wrapping_add(self.calls << 1 | u64::from(answers));
         let party = Party { ends: ends_of_party, format, ptime, session };
         let question = dialog.question(verb.name());
-        let question = if answers { question.with("to-tag", dialog.to_tag.as_str()) } else { question };
+        let question = if answers { question.with("to-tag", dialog.to_tag.clone()) } else { question };
         let reply = self.ask(verb, &self.dressed(question, &party))?;
         if let (true, Some(warning)) = (self.manner.record, reply.get("warning").and_then(Value::text))
             && warning.contains("not recorded")
@@ -159,7 +159,10 @@ impl Proxy {
         if self.manner.record {
             question = question.with("record-call", "yes");
         }
-        self.manner.keys.iter().fold(question, |question, (key, value)| question.with(key, value.clone()))
+        self.manner
+            .keys
+            .iter()
+            .fold(question, |question, (key, value)| question.with(key.clone(), value.clone()))
     }
 
     fn ask(&mut self, verb: Verb, question: &Value) -> Result<Value, Failure> {
@@ -169,11 +172,11 @@ impl Proxy {
 }
 
 impl Dialog {
-    fn question(&self, command: &str) -> Value {
+    fn question(&self, command: &'static str) -> Value {
         Value::dict([
             ("command", command.into()),
-            ("call-id", self.call_id.as_str().into()),
-            ("from-tag", self.from_tag.as_str().into()),
+            ("call-id", self.call_id.clone().into()),
+            ("from-tag", self.from_tag.clone().into()),
         ])
     }
 }
