@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use super::interrupt::Interrupt;
@@ -32,6 +33,7 @@ struct Tally {
 /// Sets calls up and ends them for as long as `arguments` say.
 pub fn run(arguments: &Arguments, manner: &Manner, interrupt: &Interrupt) -> anyhow::Result<Report> {
     let plan = arguments.plan()?;
+    arguments.core.map_or(Ok(()), pin)?;
     let connections = connect(arguments, manner)?;
     let clients = u32::try_from(connections.len())?;
     let start = Instant::now();
@@ -41,7 +43,7 @@ pub fn run(arguments: &Arguments, manner: &Manner, interrupt: &Interrupt) -> any
             .zip(connections)
             .map(|(number, connection)| {
                 let (plan, numbers) = (&plan, (number, clients));
-                scope.spawn(move || client(connection, plan, numbers, arguments.core, end, interrupt))
+                scope.spawn(move || client(connection, plan, numbers, end, interrupt))
             })
             .collect();
         threads.into_iter().filter_map(|thread| thread.join().ok()).collect()
@@ -71,12 +73,10 @@ fn client(
     mut connection: Signalling,
     plan: &Plan,
     (first, clients): (u32, u32),
-    core: Option<usize>,
     end: Instant,
     interrupt: &Interrupt,
 ) -> (Tally, Signalling) {
     let mut tally = Tally::default();
-    pin(core, &mut tally);
     let (most, mut number, mut unanswered) = (plan.most_calls().max(clients), first, 0);
     while Instant::now() < end && !interrupt.asked() && unanswered < PATIENCE {
         let [Some(caller), Some(callee)] = [0, 1].map(|leg| plan.ends(number, leg)) else {
@@ -104,14 +104,12 @@ fn client(
     (tally, connection)
 }
 
-/// Keeps this thread on `core`; that it is not so is told among the errors.
-fn pin(core: Option<usize>, tally: &mut Tally) {
-    let Some(core) = core else { return };
+/// Keeps this thread on `core`, and the threads that it starts.
+fn pin(core: usize) -> anyhow::Result<()> {
     let mut set = CpuSet::new();
     if core < CpuSet::MAX_CPU {
         set.set(core);
     }
-    if let Err(e) = sched_setaffinity(None, &set) {
-        *tally.errors.entry(format!("--core {core}: {e}")).or_default() += 1;
-    }
+    sched_setaffinity(None, &set)
+        .with_context(|| format!("--core {core}: not a core that this process may use"))
 }
