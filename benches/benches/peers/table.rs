@@ -5,6 +5,11 @@ use serde_json::{Value, json};
 
 use super::scenario::{Figures, Row, Scenario};
 
+/// More than this of the measured core, in percent, was somebody else's.
+const DISTURBED_PERCENT: f64 = 10.0;
+/// A generator that is later than this for one packet in a hundred is part of what is measured, in µs.
+const LATE_US: f64 = 1000.0;
+
 /// The counted rounds of a scenario: of each round both sides.
 pub struct Rounds {
     /// First side, second side.
@@ -48,6 +53,25 @@ impl Rounds {
                 self.verdict(row).unwrap_or_default(),
             );
         }
+        for note in self.disturbances() {
+            println!("\nNOTE: {note}");
+        }
+    }
+
+    /// What takes from the worth of the figures.
+    fn disturbances(&self) -> Vec<String> {
+        let most = |key| {
+            let all = [0, 1].into_iter().flat_map(|side| self.figures(side, key));
+            all.fold(0.0, f64::max)
+        };
+        let notes = [
+            (
+                most("others") > DISTURBED_PERCENT,
+                "something else worked on the measured core: repeat this on a quiet machine",
+            ),
+            (most("pacing_us") > LATE_US, "the generator was late: delay is partly its own"),
+        ];
+        notes.into_iter().filter(|(is_so, _)| *is_so).map(|(_, note)| note.to_owned()).collect()
     }
 
     /// All of it.
@@ -65,6 +89,7 @@ impl Rounds {
             "scenario": scenario.name.to_string(),
             "sides": scenario.sides.each_ref().map(|side| &side.label),
             "rows": rows.collect::<Vec<_>>(), "met": self.met(scenario),
+            "disturbances": self.disturbances(),
         })
     }
 }
