@@ -25,7 +25,9 @@ pub const NG: SocketAddr = SocketAddr::new(RELAY, 2223);
 /// Where our HTTP is served: a recorded call is one that a route decision has announced.
 const HTTP: SocketAddr = SocketAddr::new(RELAY, 8090);
 /// Our settings file, in a contestant's folder.
-pub const SETTINGS: &str = "pop.toml";
+const SETTINGS: &str = "pop.toml";
+/// What a load has to know of them: in its namespace the relay's address is no address of this host.
+pub const SETTINGS_OF_LOAD: &str = "load.toml";
 /// Our state directory, in the same.
 pub const STATE: &str = "state";
 /// Media ports of either, first and last.
@@ -101,6 +103,7 @@ impl Contestant {
         );
         let file = self.folder.path().join(SETTINGS);
         fs::write(&file, settings)?;
+        fs::write(self.folder.path().join(SETTINGS_OF_LOAD), format!("[control]\nhttp = \"{HTTP}\"\n"))?;
         let state = self.folder.path().join(STATE);
         let start = |contestant: &mut Self, name, core| {
             let mut command = bench.link.relay.command(bench.programs.join(format!("bauta-{name}")), core);

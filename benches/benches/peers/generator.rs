@@ -9,7 +9,7 @@ use serde_json::Value;
 use tests::process::Process;
 
 use super::Bench;
-use super::contestant::{Contestant, NG, SETTINGS, STATE};
+use super::contestant::{Contestant, NG, SETTINGS_OF_LOAD, STATE};
 use super::namespaces::PARTIES;
 
 /// The parties' ports: below those that the kernel gives to NG clients.
@@ -108,8 +108,7 @@ impl Generator {
             command.arg("--no-rtcp");
         }
         if load.record {
-            // Of a relative path: it starts in the contestant's folder.
-            command.args(["--record", "--state", STATE, "--config", SETTINGS]);
+            command.args(["--record", "--state", STATE, "--config", SETTINGS_OF_LOAD]);
         }
         if let Some(seconds) = load.call_seconds {
             command.args(["--call-seconds", &seconds.to_string()]);

@@ -3,7 +3,14 @@
 use benches::rounds::{Spread, Target, ratios};
 use serde_json::{Value, json};
 
-use super::scenario::{Figures, Row, Scenario};
+use super::scenario::{Figures, Name, Row, Scenario};
+
+/// More than this of the measured core, in percent, was somebody else's.
+const DISTURBED_PERCENT: f64 = 10.0;
+/// From this on a core is full.
+const SATURATED_PERCENT: f64 = 90.0;
+/// A generator that is later than this for one packet in a hundred is part of what is measured, in µs.
+const LATE_US: f64 = 1000.0;
 
 /// The counted rounds of a scenario: of each round both sides.
 pub struct Rounds {
@@ -48,6 +55,35 @@ impl Rounds {
                 self.verdict(row).unwrap_or_default(),
             );
         }
+        for note in self.disturbances(scenario) {
+            println!("\nNOTE: {note}");
+        }
+    }
+
+    /// What takes from the worth of the figures.
+    fn disturbances(&self, scenario: &Scenario) -> Vec<String> {
+        let most = |key| {
+            let all = [0, 1].into_iter().flat_map(|side| self.figures(side, key));
+            all.fold(0.0, f64::max)
+        };
+        let full = self
+            .sides
+            .iter()
+            .flatten()
+            .filter_map(|figures| figures.get("share"))
+            .all(|share| *share >= SATURATED_PERCENT);
+        let notes = [
+            (
+                scenario.name == Name::FlatOut && !full,
+                "not every run saturated the measured core: more packets (--flat-out)",
+            ),
+            (
+                most("others") > DISTURBED_PERCENT,
+                "something else worked on the measured core: repeat this on a quiet machine",
+            ),
+            (most("pacing_us") > LATE_US, "the generator was late: delay is partly its own"),
+        ];
+        notes.into_iter().filter(|(is_so, _)| *is_so).map(|(_, note)| note.to_owned()).collect()
     }
 
     /// All of it.
@@ -65,6 +101,7 @@ impl Rounds {
             "scenario": scenario.name.to_string(),
             "sides": scenario.sides.each_ref().map(|side| &side.label),
             "rows": rows.collect::<Vec<_>>(), "met": self.met(scenario),
+            "disturbances": self.disturbances(scenario),
         })
     }
 }
