@@ -54,10 +54,10 @@ impl Contestant {
             Self::TokioUring => "tokio-uring, recv_from and send_to",
             Self::UringOpen => "io_uring, sockets not connected (uring lane)",
             Self::UringConnected => "io_uring, sockets connected (uring lane)",
-            Self::UringGather => "the same, packets gather first",
+            Self::UringGather => "io_uring, sockets connected, packets gather first (uring lane)",
             Self::FunnelMmsg => "sk_lookup funnel, recvmmsg and sendto",
             Self::FunnelUring => "sk_lookup funnel, io_uring",
-            Self::FunnelGather => "the same, packets gather first",
+            Self::FunnelGather => "sk_lookup funnel, io_uring, packets gather first",
         }
     }
 
