@@ -56,7 +56,7 @@ impl Reflector {
         for from in 0..4 {
             while let Ok(length) = self.ports[from].recv(&mut buffer) {
                 let (to, mut packet) = (from ^ 2, buffer[..length].to_vec());
-                let send = |packet: &[u8]| drop(self.ports[to].send_to(packet, self.peers[to]).unwrap());
+                let send = |packet: &[u8]| _ = self.ports[to].send_to(packet, self.peers[to]).unwrap();
                 let fates = if from == 0 {
                     fate(u32::from_be_bytes(packet[20..24].try_into().unwrap()))
                 } else {

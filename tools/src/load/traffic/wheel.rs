@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn legs_are_spread_and_each_sends_once_per_interval() {
         let mut wheel = Wheel::new(50.0, 1000);
-        (0..400).for_each(|leg| drop(wheel.add(leg)));
+        (0..400).for_each(|leg| _ = wheel.add(leg));
         let sent = turn(&mut wheel, 1000 + 60 * MS - 1);
         assert_eq!(sent.len(), 3 * 400);
         let times: Vec<u64> = sent.iter().filter(|(leg, _)| *leg == 7).map(|(_, at)| *at).collect();
@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn being_late_costs_packets_only_beyond_an_interval() {
         let mut wheel = Wheel::new(50.0, 0);
-        (0..200).for_each(|leg| drop(wheel.add(leg)));
+        (0..200).for_each(|leg| _ = wheel.add(leg));
         assert_eq!(wheel.catch_up(20 * MS), 0);
         assert_eq!(turn(&mut wheel, 20 * MS).len(), 201);
         assert_eq!(wheel.catch_up(120 * MS), 999, "one is due now");
@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn another_rate_begins_where_the_wheel_is() {
         let mut wheel = Wheel::new(50.0, 0);
-        (0..200).for_each(|leg| drop(wheel.add(leg)));
+        (0..200).for_each(|leg| _ = wheel.add(leg));
         turn(&mut wheel, 10 * MS);
         wheel.set_rate(100.0, 10 * MS);
         let sent = turn(&mut wheel, 20 * MS);

@@ -115,7 +115,7 @@ impl Worker {
         loop {
             let mut finish = false;
             while let Ok(command) = self.commands.try_recv() {
-                finish |= self.apply(command)?;
+                finish |= self.apply(command);
             }
             if finish {
                 return self.finish();
@@ -138,7 +138,7 @@ impl Worker {
     }
 
     /// Carries a command out. True: it was the last.
-    fn apply(&mut self, command: Command) -> io::Result<bool> {
+    fn apply(&mut self, command: Command) -> bool {
         match command {
             Command::Begin(call, answer) => {
                 let done = self.begin(call);
@@ -153,9 +153,9 @@ impl Worker {
             Command::Figures(answer) => {
                 let _ = answer.send(self.totals());
             }
-            Command::Finish => return Ok(true),
+            Command::Finish => return true,
         }
-        Ok(false)
+        false
     }
 
     /// Sends what is due, waits until the next is, and takes what came.
@@ -173,7 +173,7 @@ impl Worker {
         self.ring.wait(wait, Some((BATCH, wait)))?;
         for _ in 0..BATCH {
             let Some(completion) = self.ring.take() else { break };
-            self.complete(completion)?;
+            self.complete(completion);
         }
         if !self.ended.is_empty() {
             self.ring.submit()?;
@@ -234,7 +234,7 @@ impl Worker {
         (all / f64::from(self.plan.sampling.per_second.max(1))).ceil().max(1.0) as u32
     }
 
-    fn complete(&mut self, completion: Completion) -> io::Result<()> {
+    fn complete(&mut self, completion: Completion) {
         let Completion { operation, slot, result, more, buffer } = completion;
         match operation {
             Operation::Receive => {
@@ -255,7 +255,6 @@ impl Worker {
             Operation::Send => self.figures.refused += 1,
             _ => {}
         }
-        Ok(())
     }
 
     fn is_open(&self, slot: Slot) -> bool {
@@ -296,7 +295,8 @@ impl Worker {
 
     /// Forgets calls that have ended a while ago: what has not come by now is lost.
     fn forget(&mut self, now_ns: u64) -> io::Result<()> {
-        while let Some((_, call)) = self.lingering.pop_front_if(|(at, _)| *at <= now_ns) {
+        while let Some((_, call)) = self.lingering.front().copied().filter(|(at, _)| *at <= now_ns) {
+            self.lingering.pop_front();
             let legs = [call * 2, call * 2 + 1].map(|index| self.take(index));
             let [a, b] = legs;
             if let (Some(a), Some(b)) = (a?, b?) {

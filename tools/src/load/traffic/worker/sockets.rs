@@ -41,14 +41,13 @@ impl Worker {
         }
         let place = self.free.pop().ok_or_else(full)?;
         let opened = self.open(place, call);
-        match opened {
-            Ok(()) => drop(self.calls.insert(call.number, place)),
-            Err(_) => {
-                for index in [place * 2, place * 2 + 1] {
-                    self.take(index)?;
-                }
-                self.free.push(place);
+        if opened.is_ok() {
+            self.calls.insert(call.number, place);
+        } else {
+            for index in [place * 2, place * 2 + 1] {
+                self.take(index)?;
             }
+            self.free.push(place);
         }
         opened
     }
