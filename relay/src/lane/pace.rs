@@ -14,7 +14,7 @@ pub struct Pace {
 }
 
 /// Packets that end a wait before its time.
-pub const GATHERED: usize = 64;
+pub const GATHERED: usize = 256;
 
 /// So many spins without a packet, and the next ones are left out.
 const FRUITLESS: u8 = 8;
