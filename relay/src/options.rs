@@ -36,7 +36,7 @@ settings! {
         /// Whether each worker stays on a core of its own.
         pin: bool = true;
         /// While packets come, how long a worker lets them gather before it handles the first, in microseconds; 0 for not at
-        /// all. They are late by half of it on average and by all of it at most, and cost less CPU. For io_uring.
+        /// all. They are late by about as much, and cost less CPU. For io_uring.
         gather_us: u32 = 1_000, check |us: &u32| if *us <= 5_000 { Ok(()) } else { Err("5000 microseconds at most".into()) };
         /// How long a worker spins for the next packet before it sleeps, in microseconds; 0 for never. It wakes up sooner, and
         /// under load takes all of its core: `max_cpu_percent` must be 0 then.

@@ -144,7 +144,8 @@ impl Uring {
     /// Waits for something to do, as the pace has it.
     fn wait(&mut self, timeout: Duration) -> io::Result<()> {
         let Some(span) = self.spin.next() else {
-            let gather = (self.flowing && !self.pace.gather.is_zero()).then_some((GATHERED, self.pace.gather));
+            let gather =
+                (self.flowing && !self.pace.gather.is_zero()).then_some((GATHERED, self.pace.gather));
             let began = Instant::now();
             self.ring.wait(timeout, gather)?;
             self.spin.slept(began.elapsed());
