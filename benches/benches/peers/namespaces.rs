@@ -41,12 +41,6 @@ impl Link {
         ip(["link", "add", DEVICE, "netns", &relay.name].into_iter().chain(peer))?;
         relay.address(&[RELAY])?;
         generator.address(&PARTIES)?;
-        if let Ok(mask) = std::env::var("RPS_GEN") {
-            generator.receive_on(&mask)?;
-        }
-        if let Ok(mask) = std::env::var("RPS_REL") {
-            relay.receive_on(&mask)?;
-        }
         Ok(Self { relay, generator })
     }
 }
@@ -68,28 +62,6 @@ impl Space {
         }
         ip(["-n", &self.name, "link", "set", "lo", "up"])?;
         ip(["-n", &self.name, "link", "set", DEVICE, "up"])
-    }
-
-    fn receive_on(&self, mask: &str) -> Result<()> {
-        if let Some(core) = mask.strip_prefix('t') {
-            let file =
-                format!("ethtool -K {DEVICE} gro on && echo 1 > /sys/class/net/{DEVICE}/threaded; sleep 0.2");
-            ip(["netns", "exec", &self.name, "sh", "-c", &file])?;
-            let name = format!("napi/{DEVICE}-");
-            for p in std::fs::read_dir("/proc")?.flatten() {
-                if std::fs::read_to_string(p.path().join("comm")).is_ok_and(|c| c.starts_with(&name)) {
-                    println!("napi thread {:?} {core}", p.path());
-                    let pid = p.file_name().into_string().unwrap_or_default();
-                    if std::env::var("NAPI_SEEN").is_ok_and(|s| s == pid) {
-                        continue;
-                    }
-                    let _ = Command::new("taskset").args(["-pc", core, &pid]).output();
-                }
-            }
-            return Ok(());
-        }
-        let file = format!("echo {mask} > /sys/class/net/{DEVICE}/queues/rx-0/rps_cpus");
-        ip(["netns", "exec", &self.name, "sh", "-c", &file])
     }
 
     fn path(&self) -> String {
