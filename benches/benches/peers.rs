@@ -81,7 +81,7 @@ struct Options {
     #[arg(long, value_delimiter = ',', num_args = 1, value_name = "CORE,CORE")]
     cores: Vec<usize>,
     /// Packets a second and leg of 100 calls that are more than either forwards.
-    #[arg(long, default_value_t = 1000.0, value_name = "PACKETS")]
+    #[arg(long, default_value_t = 1_250.0, value_name = "PACKETS")]
     flat_out: f64,
     /// Packets a second of all legs where 100 calls are held against 4,000.
     #[arg(long, default_value_t = 20_000, value_name = "PACKETS")]

@@ -13,13 +13,12 @@ pub fn cpu(stat: &str) -> Option<Duration> {
     Some(TICK * ticks()?.checked_add(ticks()?)?)
 }
 
-/// How a core spent its time since the start of the machine.
+/// How a core spent its time since the start of the machine. What it did with the rest, the kernel only guesses at from
+/// one look every tick; these are measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CoreTime {
-    /// Doing anything for this machine, interrupts included.
-    pub busy: Duration,
-    /// Of that: interrupts and what they put off, which is the network's receiving side.
-    pub interrupts: Duration,
+    /// Nobody had anything to do. Waiting for a disk is idle: so is a wait for io_uring shown.
+    pub idle: Duration,
     /// Given to other machines by the hypervisor.
     pub stolen: Duration,
 }
@@ -29,14 +28,13 @@ impl CoreTime {
     #[must_use]
     pub fn since(&self, before: &Self) -> Self {
         Self {
-            busy: self.busy.saturating_sub(before.busy),
-            interrupts: self.interrupts.saturating_sub(before.interrupts),
+            idle: self.idle.saturating_sub(before.idle),
             stolen: self.stolen.saturating_sub(before.stolen),
         }
     }
 }
 
-/// The line of a core in `/proc/stat`. Waiting for a disk counts as idle: so is a wait for io_uring shown.
+/// The line of a core in `/proc/stat`.
 pub fn core(stat: &str, core: usize) -> Option<CoreTime> {
     let name = format!("cpu{core}");
     let mut fields = stat
@@ -44,10 +42,9 @@ pub fn core(stat: &str, core: usize) -> Option<CoreTime> {
         .map(str::split_whitespace)
         .find_map(|mut fields| (fields.next()? == name).then_some(fields))?;
     let mut time = || Some(TICK * fields.next()?.parse::<u32>().ok()?);
-    let work = time()? + time()? + time()?;
-    let _idle_and_iowait = time()? + time()?;
-    let interrupts = time()? + time()?;
-    Some(CoreTime { busy: work + interrupts, interrupts, stolen: time()? })
+    let [_user, _nice, _system, idle, iowait, _irq, _softirq, stolen] =
+        [time()?, time()?, time()?, time()?, time()?, time()?, time()?, time()?];
+    Some(CoreTime { idle: idle + iowait, stolen })
 }
 
 /// Packets that a network device has taken in and sent: `/proc/PID/net/dev`, in the namespace of that process.
@@ -98,9 +95,9 @@ mod tests {
     fn a_core_waiting_for_io_uring_is_idle() {
         let stat = "cpu  9 9 9 9 9 9 9 9 0 0\ncpu0 100 1 20 5000 300 2 30 4 0 0\ncpu10 1 1 1 1 1 1 1 1 0 0\nintr 5\n";
         let ticks = |n| TICK * n;
-        let expected = CoreTime { busy: ticks(153), interrupts: ticks(32), stolen: ticks(4) };
+        let expected = CoreTime { idle: ticks(5300), stolen: ticks(4) };
         assert_eq!(core(stat, 0), Some(expected));
-        assert_eq!(core(stat, 10).unwrap().busy, ticks(5));
+        assert_eq!(core(stat, 10).unwrap().idle, ticks(2));
         assert_eq!(core(stat, 1), None, "cpu1 is not the beginning of cpu10");
         assert_eq!(core("cpu0 1 2 x 4 5 6 7 8", 0), None);
         assert_eq!(core("cpu0 1 2 3", 0), None);

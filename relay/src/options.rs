@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use crate::interface::{self, Listing, is_dscp};
 use crate::lane::Choice;
-use crate::settings::{PortRange, on_this_host, settings};
+use crate::settings::{Error, File, PortRange, Section, on_this_host, settings};
 
 /// Most workers: each has a core, a ring and a tap ring of its own.
 pub const MAX_WORKERS: usize = 64;
@@ -36,7 +36,8 @@ settings! {
         /// Whether each worker stays on a core of its own.
         pin: bool = true;
         /// While packets come, how long a worker lets them gather before it handles the first, in microseconds; 0 for not at
-        /// all. They are late by about as much, and cost less CPU. For io_uring.
+        /// all. Each is late by up to as much (its arrival in the archive too), and all cost less CPU. For io_uring, and
+        /// without `busy_poll_us`.
         gather_us: u32 = 1_000, check |us: &u32| if *us <= 5_000 { Ok(()) } else { Err("5000 microseconds at most".into()) };
         /// How long a worker spins for the next packet before it sleeps, in microseconds; 0 for never. It wakes up sooner, and
         /// under load takes all of its core: `max_cpu_percent` must be 0 then.
@@ -56,12 +57,37 @@ settings! {
         /// Each time so many seconds have passed without a packet, a call is reported to control as silent. Control decides when that is too long, no finer than this.
         silence_seconds: u32 = 10, check |n: &u32| if *n > 0 { Ok(()) } else { Err("1 second at least".into()) };
     }
-    check interface::check
+    check check
+}
+
+fn check(options: &Options, file: &File) -> Result<(), Error> {
+    if options.busy_poll_us > 0 && options.max_cpu_percent > 0 {
+        let reason = "makes a worker look busy that is not: set relay.max_cpu_percent to 0 with it";
+        return Err(file.refusal(Options::NAME, "busy_poll_us", reason));
+    }
+    interface::check(options, file)
 }
 
 impl Options {
     /// How many workers there are on a host with so many cores for them.
     pub fn workers_of(&self, cores: usize) -> usize {
         if self.workers == 0 { cores.min(MAX_WORKERS) } else { usize::from(self.workers) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_spins_is_not_told_to_refuse_calls_because_the_core_is_busy() {
+        let refusal = |text: &str| {
+            let file = File::parse("pop.toml", text).unwrap();
+            Options::read(&file).map(drop).map_err(|e| e.to_string())
+        };
+        let error = refusal("[relay]\nbusy_poll_us = 50\n").unwrap_err();
+        assert!(error.starts_with("pop.toml:2: relay.busy_poll_us = 50: "), "{error}");
+        assert!(error.contains("relay.max_cpu_percent to 0"), "{error}");
+        assert_eq!(refusal("[relay]\nbusy_poll_us = 50\nmax_cpu_percent = 0\n"), Ok(()));
     }
 }

@@ -55,9 +55,9 @@ impl Ground {
             learn_window_ns: u64::from(options.learn_window_ms) * 1_000_000,
             silence_ns: u64::from(options.silence_seconds) * 1_000_000_000,
         };
-        let pace = Pace {
-            gather: Duration::from_micros(options.gather_us.into()),
-            busy_poll: Duration::from_micros(options.busy_poll_us.into()),
+        let pace = match options.busy_poll_us {
+            0 => Pace::Gather(Duration::from_micros(options.gather_us.into())),
+            span => Pace::BusyPoll(Duration::from_micros(span.into())),
         };
         let (pin, missing) = (options.pin, Vec::new());
         Ok(Self { lane, reason, cores, interfaces, ports, files, spans, pace, pin, missing })

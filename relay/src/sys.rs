@@ -6,7 +6,7 @@ pub mod address;
 pub mod clock;
 #[cfg(feature = "lanes")]
 pub mod limits;
-#[cfg(feature = "lanes")]
+#[cfg(feature = "tap")]
 pub mod memory;
 #[cfg(feature = "lanes")]
 pub mod mmsg;

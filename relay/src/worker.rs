@@ -9,7 +9,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use ringbuf::HeapRb;
-use ringbuf::traits::{Consumer, Producer, Split};
+use ringbuf::traits::{Consumer, Observer, Producer, Split};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use tokio::sync::Notify;
@@ -26,7 +26,11 @@ use handover::{Halt, Step};
 
 /// Commands and answers under way at most.
 const RING: usize = 1024;
+/// Commands carried out before packets have their turn again.
+const COMMANDS: usize = 32;
 const SECOND_NS: u64 = 1_000_000_000;
+/// Longest wait: what goes by the clock is looked at as often.
+const PAUSE: Duration = Duration::from_millis(250);
 
 /// What the server asks of a worker.
 #[derive(Debug)]
@@ -192,7 +196,10 @@ pub fn start(plan: Plan) -> io::Result<(Handle, io::Result<()>)> {
 
 fn begin(beginning: Beginning, lane: &mut dyn Lane, sockets: u32, spans: Spans) -> Option<Engine> {
     match beginning {
-        Beginning::Fresh(tap) => Some(Engine::new(sockets, tap, spans)),
+        Beginning::Fresh(mut tap) => {
+            tap.populate();
+            Some(Engine::new(sockets, tap, spans))
+        }
         Beginning::TakeOver(steps, epoch) => handover::adopt(lane, &steps, sockets, epoch, spans),
     }
 }
@@ -234,19 +241,21 @@ impl Worker {
         let mut next_watch = Now::read().mono_ns + SECOND_NS;
         let mut events = Vec::new();
         loop {
-            let woken = self.lane.turn(&mut self.engine, Duration::from_millis(250), &mut self.freed)?;
+            let timeout = if self.commands.is_empty() { PAUSE } else { Duration::ZERO };
+            let woken = self.lane.turn(&mut self.engine, timeout, &mut self.freed)?;
             self.freed.drain(..).for_each(|slot| self.engine.release(slot));
             while let Some(digit) = self.engine.next_digit() {
                 self.report(Report::Event(digit));
             }
             if woken {
                 let _ = rustix::io::read(wake, &mut [0_u8; 8]);
-                while let Some((ticket, command)) = self.commands.try_pop() {
-                    let answer = self.apply(command, Now::read())?;
-                    // Before whoever asked hears of it: a source that moved may send at once.
-                    self.lane.connect(&mut self.engine)?;
-                    self.report(Report::Answer(ticket, answer));
-                }
+            }
+            for _ in 0..COMMANDS {
+                let Some((ticket, command)) = self.commands.try_pop() else { break };
+                let answer = self.apply(command, Now::read())?;
+                // Before whoever asked hears of it: a source that moved may send at once.
+                self.lane.connect(&mut self.engine)?;
+                self.report(Report::Answer(ticket, answer));
             }
             self.engine.batch_done();
             let now = Now::read();

@@ -69,7 +69,7 @@ fn a_uring_lane_hands_its_sockets_over_without_a_loss() {
     for buffers in [16, 4096] {
         rig::uring_with_buffers(buffers, |lane, wakes| {
             let mut rig = Rig::new(lane, wakes, None);
-            flood(&mut rig, |wake| Uring::with_buffers(SLOTS, wake, Pace::default(), buffers).unwrap());
+            flood(&mut rig, |wake| Uring::with_buffers(SLOTS, wake, Pace::PROMPT, buffers).unwrap());
         });
     }
 }
@@ -80,7 +80,7 @@ fn where_the_kernel_cannot_give_registered_sockets_back_they_are_kept() {
         lane.keep_sockets(SLOTS);
         let mut rig = Rig::new(lane, wakes, None);
         flood(&mut rig, |wake| {
-            let mut lane = Uring::new(SLOTS, wake, Pace::default()).unwrap();
+            let mut lane = Uring::new(SLOTS, wake, Pace::PROMPT).unwrap();
             lane.keep_sockets(SLOTS);
             lane
         });
@@ -91,7 +91,7 @@ fn where_the_kernel_cannot_give_registered_sockets_back_they_are_kept() {
 fn an_mmsg_lane_hands_its_sockets_over_without_a_loss() {
     rig::mmsg(|lane, wakes| {
         let mut rig = Rig::new(lane, wakes, None);
-        flood(&mut rig, |wake| Mmsg::new(SLOTS, wake, Pace::default()).unwrap());
+        flood(&mut rig, |wake| Mmsg::new(SLOTS, wake, Pace::PROMPT).unwrap());
     });
 }
 

@@ -140,6 +140,32 @@ fn asked_to_end_it_ends_its_calls_and_still_reports() {
 }
 
 #[test]
+fn asked_to_end_before_it_has_done_anything_it_does_not_pass() {
+    let Some(pop) = pop() else { return };
+    for arguments in ["--calls 10 --rate 1 --seconds 600", "--calls 4 --find-max --step-seconds 600"] {
+        let mut process = load(&pop.ports, pop.folder(), arguments);
+        process.ready("has set a call up", seconds(20), |_| {
+            (tests::ng::calls(pop.ports.ng()) > 0).then_some(())
+        });
+        process.stop();
+        let (code, report) = finish(process, pop.folder());
+        assert_eq!((code, &report["interrupted"]), (Some(1), &Value::Bool(true)), "{report}");
+        pop.wait_until_idle();
+    }
+}
+
+#[test]
+fn a_control_that_goes_while_calls_are_set_up_is_soon_given_up() {
+    let Some(mut pop) = pop() else { return };
+    let mut process = load(&pop.ports, pop.folder(), "--calls 20 --rate 4 --seconds 600");
+    process.ready("has set a call up", seconds(20), |_| (tests::ng::calls(pop.ports.ng()) > 0).then_some(()));
+    pop.kill_control();
+    let (code, report) = finish(process, pop.folder());
+    assert!(code == Some(1) && number(&report, "calls_left") > 0, "{report}");
+    assert!(number(&report, "calls_set_up") + number(&report, "calls_failed") < 20, "{report}");
+}
+
+#[test]
 fn calls_that_nobody_ends_any_more_are_told() {
     let Some(mut pop) = pop() else { return };
     let mut process = load(&pop.ports, pop.folder(), "--calls 6 --seconds 3");

@@ -78,7 +78,7 @@ impl Contestant {
     pub fn run(self, plan: &Plan, host: &Host, mut meter: Meter, gather: Duration) -> Result<Option<Cost>> {
         let gather =
             if matches!(self, Self::UringGather | Self::FunnelGather) { gather } else { Duration::ZERO };
-        let pace = Pace { gather, busy_poll: Duration::ZERO };
+        let pace = Pace::Gather(gather);
         let mut rows = Rows::open(plan, self.sockets())?;
         let mut way: Box<dyn Way> = match self {
             Self::TokioUring => return tasks::run(rows, meter),

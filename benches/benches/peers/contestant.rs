@@ -88,7 +88,14 @@ impl Contestant {
     fn rtpengine(&mut self, bench: &Bench) {
         let mut command = bench.link.relay.command("rtpengine", bench.cores.relay);
         // As ours is set: ports at once free for the next call, a call away at its delete. Its log on errors and warnings.
-        command.args(["--table=-1", "--num-threads=1", "--foreground", "--log-stderr", "--log-level=4"]);
+        command.args([
+            "--config-file=none",
+            "--table=-1",
+            "--num-threads=1",
+            "--foreground",
+            "--log-stderr",
+            "--log-level=4",
+        ]);
         command.args(["--delete-delay=0", &format!("--interface={RELAY}"), &format!("--listen-ng={NG}")]);
         command.args([format!("--port-min={}", PORTS[0]), format!("--port-max={}", PORTS[1])]);
         self.add("rtpengine", command);

@@ -16,7 +16,7 @@ use super::namespaces::PARTIES;
 const PORTS: &str = "10000-32767";
 /// Beside the time that is measured: until the load comes evenly and a second is skipped, and a little more.
 const AROUND: u64 = 6;
-/// Packets a second of a leg that sends none: the first one would come when the run is long over.
+/// Packets a second of a leg that is to send none: next to none of them sends one.
 const HARDLY_EVER: f64 = 0.001;
 /// The report's file, in the contestant's folder.
 const REPORT: &str = "load.json";
@@ -29,6 +29,7 @@ const OPENING: Duration = Duration::from_secs(120);
 
 /// A load.
 #[derive(Debug, Clone, Copy)]
+#[allow(clippy::struct_excessive_bools, reason = "independent of each other")]
 pub struct Load {
     /// Calls at a time.
     pub calls: u32,
@@ -36,6 +37,8 @@ pub struct Load {
     pub rate: f64,
     /// Seconds that are measured.
     pub seconds: u64,
+    /// Legs also report, by RTCP.
+    pub rtcp: bool,
     /// No media comes.
     pub silent: bool,
     /// More comes than can be forwarded.
@@ -55,6 +58,7 @@ impl Load {
             calls,
             rate,
             seconds,
+            rtcp: true,
             silent: false,
             flat_out: false,
             record: false,
@@ -65,7 +69,7 @@ impl Load {
 
     /// Calls without media that stay open so long.
     pub const fn silent(calls: u32, seconds: u64) -> Self {
-        Self { silent: true, ..Self::media(calls, HARDLY_EVER, seconds) }
+        Self { silent: true, rtcp: false, ..Self::media(calls, HARDLY_EVER, seconds) }
     }
 
     /// Set-ups by so many clients.
@@ -104,7 +108,7 @@ impl Generator {
                 &load.rate.to_string(),
             ]);
         }
-        if load.silent {
+        if !load.rtcp {
             command.arg("--no-rtcp");
         }
         if load.record {
@@ -124,8 +128,11 @@ impl Generator {
     }
 
     fn run(contestant: &Contestant, command: Command, limit: Duration) -> Self {
+        let report = contestant.folder().join(REPORT);
+        // That of the load before it is none of this one.
+        let _ = std::fs::remove_file(&report);
         let process = Process::start("bauta load", command, contestant.folder().join("load.log"));
-        Self { process, report: contestant.folder().join(REPORT), began: Instant::now(), limit }
+        Self { process, report, began: Instant::now(), limit }
     }
 
     /// Whether it has ended; an error where it has failed, or takes too long.

@@ -28,7 +28,7 @@ pub struct Cost {
     pub seconds: f64,
     /// CPU time of each process, all threads, user and system.
     pub cpu: BTreeMap<&'static str, Duration>,
-    /// Of the contestant's core, whoever worked on it.
+    /// Of the contestant's core.
     pub core: CoreTime,
     /// Packets that came in on its device.
     pub offered: u64,
@@ -67,6 +67,11 @@ impl Cost {
     /// CPU time of these processes.
     pub fn of(&self, names: &[&str]) -> Duration {
         names.iter().filter_map(|name| self.cpu.get(name)).sum()
+    }
+
+    /// Time in which the contestant's core worked, for whomever, interrupts included.
+    pub fn busy(&self) -> Duration {
+        Duration::from_secs_f64(self.seconds).saturating_sub(self.core.idle + self.core.stolen)
     }
 
     /// Microseconds for each packet that was forwarded.

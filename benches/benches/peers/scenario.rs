@@ -107,7 +107,8 @@ impl Scenario {
                 Side {
                     label: format!("ours, {calls} calls"),
                     who: Who::Ours,
-                    load: Load::media(calls, rate, seconds),
+                    // A leg sends as many reports a second however few packets it sends, and these cost more.
+                    load: Load { rtcp: false, ..Load::media(calls, rate, seconds) },
                 }
             }),
         };
@@ -148,6 +149,7 @@ fn rows(name: Name) -> Vec<Row> {
         told("delay_p999_us", "added delay p99.9, µs"),
     ];
     let whole = [
+        asked("failed", "calls that were not set up or ended", Target::Zero),
         asked("lost", "packets lost", Target::Zero),
         asked("wrong", "packets damaged or doubled", Target::Zero),
     ];
@@ -196,6 +198,7 @@ fn media(bench: &Bench, contestant: &mut Contestant, load: &Load) -> Result<Figu
         ("delay_p50_us", report.number("/added_delay_us/p50")?),
         ("delay_p99_us", report.number("/added_delay_us/p99")?),
         ("delay_p999_us", report.number("/added_delay_us/p99_9")?),
+        ("failed", report.failed()?),
         ("lost", report.lost()?),
         ("wrong", report.number("/packets_corrupt")? + report.number("/packets_duplicated")?),
         ("pacing_us", report.number("/pacing_error_us/p99")?),
@@ -211,8 +214,8 @@ fn media(bench: &Bench, contestant: &mut Contestant, load: &Load) -> Result<Figu
     figures.extend([
         ("cpu_us", each(&forwarders)),
         ("share", cost.percent(cost.of(&forwarders))),
-        ("busy_us", cost.a_packet(cost.core.busy)),
-        ("others", cost.percent(cost.core.busy.saturating_sub(cost.of(&forwarders)))),
+        ("busy_us", cost.a_packet(cost.busy())),
+        ("others", cost.percent(cost.busy().saturating_sub(cost.of(&forwarders)))),
         ("stolen", cost.percent(cost.core.stolen)),
         ("rate", cost.forwarded as f64 / cost.seconds),
         ("offered", cost.offered as f64 / cost.seconds),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use benches::steady::{Fault, Sample, faults, growth};
 use serde_json::{Value, json};
 
@@ -51,7 +51,8 @@ pub fn run(bench: &Bench, minutes: u64) -> Result<(Value, bool)> {
     let after = idle(bench, &mut contestant, &before, sockets_before)?;
     let sockets_after = sockets(&contestant)?;
     contestant.stop(bench.options.keep)?;
-    let lost = report.lost()?;
+    let (lost, failed) = (report.lost()?, report.failed()?);
+    ensure!(report.number("/seconds")? >= load.seconds as f64 - 1.0, "the load ended before its time");
     let (mut processes, mut steady) = (Vec::new(), true);
     println!(
         "\n| process | memory before, KiB | most | after | KiB an hour, second half | descriptors before | most | after | |"
@@ -70,13 +71,14 @@ pub fn run(bench: &Bench, minutes: u64) -> Result<(Value, bool)> {
     }
     steady &= sockets_after <= sockets_before;
     println!("\nUDP sockets: {sockets_before} before, {sockets_after} after");
-    println!("packets lost: {lost}; {}", if steady { "nothing grows" } else { "NOT as it was" });
+    let state = if steady { "nothing grows" } else { "NOT as it was" };
+    println!("packets lost: {lost}; calls that were not set up or ended: {failed}; {state}");
     let all = json!({
-        "minutes": minutes, "capacity": capacity, "calls": calls, "lost": lost, "processes": processes,
+        "minutes": minutes, "capacity": capacity, "calls": calls, "lost": lost, "failed": failed, "processes": processes,
         "sockets": {"before": sockets_before, "after": sockets_after},
         "load": report.0,
     });
-    Ok((all, steady && lost == 0.0))
+    Ok((all, steady && lost == 0.0 && failed == 0.0))
 }
 
 /// The highest load without loss, in packets a second of all legs.

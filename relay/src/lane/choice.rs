@@ -94,7 +94,7 @@ fn explain(error: &io::Error) -> String {
 /// Makes a small lane and throws it away: needs everything that a large one needs.
 fn probe() -> io::Result<()> {
     let wake = eventfd(0, EventfdFlags::CLOEXEC)?;
-    Uring::new(4, wake.as_fd(), Pace::default()).map(drop)
+    Uring::new(4, wake.as_fd(), Pace::PROMPT).map(drop)
 }
 
 #[cfg(test)]

@@ -59,7 +59,7 @@ impl Mmsg {
             events: Vec::with_capacity(EVENTS),
             freed: Vec::with_capacity(sockets as usize),
             counters: Counters::default(),
-            spin: Spin::new(pace.busy_poll),
+            spin: Spin::new(pace),
         })
     }
 
@@ -108,7 +108,7 @@ impl Mmsg {
     /// Waits for something to do, as the pace has it.
     fn wait(&mut self, timeout: Duration) -> io::Result<()> {
         let began = Instant::now();
-        let Some(span) = self.spin.next() else {
+        let Some(span) = self.spin.next().filter(|_| !timeout.is_zero()) else {
             self.look(timeout)?;
             self.spin.slept(began.elapsed());
             return Ok(());

@@ -3,14 +3,19 @@
 
 use std::time::Duration;
 
-/// How a lane waits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Pace {
+/// How a lane waits. Who spins has each packet at once, so that none gather.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
     /// While packets come, a wait lasts at least so long, or until [`GATHERED`] are there: one wake-up serves them all.
     /// Zero: the first packet ends it. The `mmsg` lane has no such wait.
-    pub gather: Duration,
-    /// Spins so long for the next packet before it sleeps, while that finds any. Zero: never.
-    pub busy_poll: Duration,
+    Gather(Duration),
+    /// Spins so long for the next packet before it sleeps, while that finds any.
+    BusyPoll(Duration),
+}
+
+impl Pace {
+    /// Every packet is handled when it comes, and in between there is sleep.
+    pub const PROMPT: Self = Self::Gather(Duration::ZERO);
 }
 
 /// Packets that end a wait before its time.
@@ -28,8 +33,12 @@ pub struct Spin {
 }
 
 impl Spin {
-    /// Spins of so long at most.
-    pub const fn new(span: Duration) -> Self {
+    /// Spins as `pace` has it.
+    pub const fn new(pace: Pace) -> Self {
+        let span = match pace {
+            Pace::Gather(_) => Duration::ZERO,
+            Pace::BusyPoll(span) => span,
+        };
         Self { span, fruitless: 0 }
     }
 
@@ -59,7 +68,7 @@ mod tests {
 
     #[test]
     fn it_spins_while_that_finds_packets_and_again_when_they_come_quickly() {
-        let mut spin = Spin::new(SPAN);
+        let mut spin = Spin::new(Pace::BusyPoll(SPAN));
         (0..FRUITLESS).for_each(|_| {
             assert_eq!(spin.next(), Some(SPAN));
             spin.spun(false);
@@ -77,7 +86,7 @@ mod tests {
 
     #[test]
     fn no_span_no_spin() {
-        let mut spin = Spin::new(Duration::ZERO);
+        let mut spin = Spin::new(Pace::Gather(SPAN));
         spin.slept(Duration::ZERO);
         assert_eq!(spin.next(), None);
     }

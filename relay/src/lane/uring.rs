@@ -55,7 +55,7 @@ pub struct Uring {
     watching: bool,
     pace: Pace,
     spin: Spin,
-    /// The last batch had packets.
+    /// The last batch had packets, and all that there were: the next ones may gather.
     flowing: bool,
     /// Completions whose rows are being loaded into the cache.
     ahead: VecDeque<Completion>,
@@ -72,7 +72,7 @@ impl Uring {
     pub fn with_buffers(sockets: u32, wake: BorrowedFd<'_>, pace: Pace, buffers: u16) -> io::Result<Self> {
         // In flight: a receive per socket, its cancellation, a batch of failed sends; and what one wait may bring.
         let completions = (sockets * 2 + u32::from(buffers) + SUBMISSIONS).next_power_of_two().min(65_536);
-        let polled = !pace.busy_poll.is_zero();
+        let polled = matches!(pace, Pace::BusyPoll(_));
         let ring =
             Ring::new(Sizes { files: sockets, submissions: SUBMISSIONS, completions, buffers, polled })?;
         Ok(Self {
@@ -83,7 +83,7 @@ impl Uring {
             wake: wake.as_raw_fd(),
             watching: false,
             pace,
-            spin: Spin::new(pace.busy_poll),
+            spin: Spin::new(pace),
             flowing: false,
             ahead: VecDeque::with_capacity(AHEAD),
             counters: Counters::default(),
@@ -143,9 +143,13 @@ impl Uring {
 
     /// Waits for something to do, as the pace has it.
     fn wait(&mut self, timeout: Duration) -> io::Result<()> {
-        let Some(span) = self.spin.next() else {
-            let gather =
-                (self.flowing && !self.pace.gather.is_zero()).then_some((GATHERED, self.pace.gather));
+        let Some(span) = self.spin.next().filter(|_| !timeout.is_zero()) else {
+            let gather = match self.pace {
+                Pace::Gather(span) if self.flowing && !span.is_zero() && span < timeout => {
+                    Some((GATHERED, span))
+                }
+                _ => None,
+            };
             let began = Instant::now();
             self.ring.wait(timeout, gather)?;
             self.spin.slept(began.elapsed());
@@ -226,7 +230,7 @@ impl Lane for Uring {
         self.connect(engine)?;
         self.wait(timeout)?;
         let now = Now::read();
-        let (mut woken, mut taken) = (false, 0);
+        let (mut woken, mut taken, before) = (false, 0, engine.received());
         loop {
             while self.ahead.len() < AHEAD
                 && taken < BATCH
@@ -239,7 +243,7 @@ impl Lane for Uring {
             let Some(completion) = self.ahead.pop_front() else { break };
             woken |= self.complete(completion, engine, now)?;
         }
-        self.flowing = taken > usize::from(woken);
+        self.flowing = engine.received() > before && taken < BATCH;
         self.rearm()?;
         freed.append(&mut self.freed);
         Ok(woken)

@@ -23,23 +23,25 @@ impl Mapping {
     /// what the kernel can do (transparent huge pages), or in ordinary ones.
     pub fn new(size: usize) -> io::Result<Self> {
         let size = size.next_multiple_of(HUGE);
-        let map = |flags| {
+        let map = |flags| -> io::Result<Self> {
             let (protection, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE | flags);
             // SAFETY: a new anonymous mapping at an address of the kernel's choice.
-            unsafe { mmap_anonymous(std::ptr::null_mut(), size, protection, flags) }
+            let base = unsafe { mmap_anonymous(std::ptr::null_mut(), size, protection, flags)? };
+            let base = NonNull::new(base.cast()).ok_or_else(|| io::Error::other("mapped at address zero"))?;
+            Ok(Self { base, size })
         };
-        let base = match map(MapFlags::HUGETLB | MapFlags::POPULATE) {
-            Ok(base) => base,
-            Err(_) => map(MapFlags::empty())?,
-        };
-        let base =
-            NonNull::new(base.cast::<u8>()).ok_or_else(|| io::Error::other("mapped at address zero"))?;
-        let mapping = Self { base, size };
-        // SAFETY: our own mapping; advice about pages, and touching them, changes none of its bytes.
-        unsafe {
-            let _ = madvise(base.as_ptr().cast(), size, Advice::LinuxHugepage);
-            let _ = madvise(base.as_ptr().cast(), size, Advice::LinuxPopulateWrite);
+        // Set aside for others meanwhile, or on another node: such a page would be missed only when it is touched, by a
+        // signal that ends the process. Hence every one is touched now, by the kernel.
+        if let Ok(mapping) = map(MapFlags::HUGETLB)
+            && populate(mapping.base, size).is_ok()
+        {
+            return Ok(mapping);
         }
+        let mapping = map(MapFlags::empty())?;
+        // SAFETY: our own mapping; advice about pages changes none of its bytes.
+        let _ = unsafe { madvise(mapping.base.as_ptr().cast(), size, Advice::LinuxHugepage) };
+        // Before Linux 5.14 they come when they are touched.
+        let _ = populate(mapping.base, size);
         Ok(mapping)
     }
 
@@ -54,6 +56,13 @@ impl Drop for Mapping {
         // SAFETY: the whole mapping, which nobody uses any more: whoever has it owns what points into it.
         let _ = unsafe { munmap(self.base.as_ptr().cast(), self.size) };
     }
+}
+
+/// Has the kernel provide all pages of mapped memory of our own now. Since Linux 5.14.
+pub fn populate(base: NonNull<u8>, size: usize) -> io::Result<()> {
+    // SAFETY: the pages are mapped; touching them changes none of their bytes.
+    unsafe { madvise(base.as_ptr().cast(), size, Advice::LinuxPopulateWrite)? };
+    Ok(())
 }
 
 /// Asks for huge pages behind memory that was allocated and is not written yet. A hint: it may be refused.

@@ -58,6 +58,8 @@ fn word(bytes: &[u8], at: usize) -> Option<u64> {
 /// Sends `bytes` to whoever `socket` is connected to, without waiting, and says when they left; none where the device has
 /// not sent them yet, or takes no stamps.
 pub fn send(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<Option<u64>> {
+    // One that came too late belongs to an earlier datagram.
+    while returned(socket).is_some() {}
     let mut control = Control([0; 256]);
     // One message: SO_TIMESTAMPING with the flags of this datagram alone.
     let length: u64 = 16 + 4;
@@ -77,14 +79,22 @@ pub fn send(socket: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<Option<u64>> {
     if sent < 0 {
         return Err(io::Error::last_os_error());
     }
-    header.msg_iovlen = 0;
+    Ok(returned(socket).and_then(|control| received(&control.0)))
+}
+
+/// What came back for a sent datagram, if something did.
+fn returned(socket: BorrowedFd<'_>) -> Option<Control> {
+    let mut control = Control([0; 256]);
+    // SAFETY: all zeroes is a valid, empty msghdr.
+    let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
+    header.msg_control = control.0.as_mut_ptr().cast();
     header.msg_controllen = control.0.len();
     // SAFETY: the header has no vector, and control memory of the length that it says, which outlives the call.
     let came = unsafe {
         let flags = libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT;
         libc::recvmsg(socket.as_raw_fd(), &raw mut header, flags)
     };
-    Ok(if came < 0 { None } else { received(control.0.get(..header.msg_controllen).unwrap_or_default()) })
+    (came >= 0).then_some(control)
 }
 
 #[cfg(test)]

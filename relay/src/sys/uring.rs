@@ -117,8 +117,6 @@ impl<const CONTROL: usize> Ring<CONTROL> {
             builder.setup_taskrun_flag();
         }
         let mut uring: IoUring = builder.build(sizes.submissions)?;
-        // Saves the kernel a look-up at each call. A thread has places for a few rings; without one it works as well.
-        let _ = uring.submitter().register_ring_fd();
         uring.submitter().register_files_sparse(sizes.files)?;
         let buffers = Buffers::new(sizes.buffers)?;
         // SAFETY: the entries are mapped, page-aligned, and live until after the ring is closed (order of fields).

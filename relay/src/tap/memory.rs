@@ -11,6 +11,7 @@ use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat,
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 use super::index::Indices;
+use crate::sys::memory::populate;
 
 const MAGIC: u64 = u64::from_ne_bytes(*b"bautatap");
 const VERSION: u64 = 1;
@@ -105,6 +106,11 @@ impl Memory {
             unsafe { mmap(std::ptr::null_mut(), HEADER + capacity, protection, MapFlags::SHARED, &fd, 0)? };
         let base = NonNull::new(base.cast()).ok_or_else(|| io::Error::other("mapped at address zero"))?;
         Ok(Self { base, capacity, fd })
+    }
+
+    /// Has the kernel provide every page now.
+    pub(super) fn populate(&self) {
+        let _ = populate(self.base, HEADER + self.capacity);
     }
 
     /// Bytes for records.

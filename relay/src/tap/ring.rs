@@ -87,6 +87,12 @@ impl Writer {
         Ok(Self { memory, bell: handles.bell, producer, dirty: false, records, poisoned })
     }
 
+    /// Takes all of the ring's memory now, local to the calling thread's core: writing then waits for no page. Where the
+    /// kernel does not know how, pages come when they are written first.
+    pub fn populate(&mut self) {
+        self.memory.populate();
+    }
+
     /// Where this writer is; everything that it wrote is shown to the reader.
     pub fn position(&mut self) -> Position {
         self.flush();

@@ -48,7 +48,7 @@ pub struct Rig<L: Clean> {
     /// The tap's other end.
     pub recorder: Attachment,
     taken: Vec<u8>,
-    _wake: OwnedFd,
+    pub wake: OwnedFd,
     pub lane: Box<L>,
     sequence: u16,
     freed: Vec<Slot>,
@@ -56,13 +56,18 @@ pub struct Rig<L: Clean> {
 
 /// Runs with the io_uring lane; where the kernel refuses it, says so and gives nothing.
 pub fn uring<R>(with: impl FnOnce(Box<Uring>, OwnedFd) -> R) -> Option<R> {
-    uring_with_buffers(4096, with)
+    uring_with(Pace::PROMPT, 4096, with)
 }
 
 /// As [`uring`], with so many receive buffers.
 pub fn uring_with_buffers<R>(buffers: u16, with: impl FnOnce(Box<Uring>, OwnedFd) -> R) -> Option<R> {
+    uring_with(Pace::PROMPT, buffers, with)
+}
+
+/// As [`uring_with_buffers`], waiting like this.
+pub fn uring_with<R>(pace: Pace, buffers: u16, with: impl FnOnce(Box<Uring>, OwnedFd) -> R) -> Option<R> {
     let wake = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
-    match Uring::with_buffers(SLOTS, wake.as_fd(), Pace::default(), buffers) {
+    match Uring::with_buffers(SLOTS, wake.as_fd(), pace, buffers) {
         Ok(lane) => Some(with(Box::new(lane), wake)),
         Err(e) => {
             println!("skipped: io_uring is refused here: {e}");
@@ -72,8 +77,13 @@ pub fn uring_with_buffers<R>(buffers: u16, with: impl FnOnce(Box<Uring>, OwnedFd
 }
 
 pub fn mmsg<R>(with: impl FnOnce(Box<Mmsg>, OwnedFd) -> R) -> R {
+    mmsg_with(Pace::PROMPT, with)
+}
+
+/// As [`mmsg`], waiting like this.
+pub fn mmsg_with<R>(pace: Pace, with: impl FnOnce(Box<Mmsg>, OwnedFd) -> R) -> R {
     let wake = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
-    let lane = Mmsg::new(SLOTS, wake.as_fd(), Pace::default()).unwrap();
+    let lane = Mmsg::new(SLOTS, wake.as_fd(), pace).unwrap();
     with(Box::new(lane), wake)
 }
 
@@ -140,7 +150,7 @@ impl<L: Clean> Rig<L> {
             recorder,
             taken,
             lane,
-            _wake: wake,
+            wake,
             sequence: 0,
             freed: Vec::new(),
         }

@@ -109,6 +109,7 @@ pub fn find(run: &mut Run, start: f64, step: Duration, long: Duration) -> Found 
 
 /// One rate for so long.
 fn attempt(run: &mut Run, rate: f64, how_long: Duration) -> Step {
+    let start = run.count();
     run.set_rate(rate);
     run.go_on(SETTLE);
     let (calls, before) = (run.calls(), run.count());
@@ -116,25 +117,28 @@ fn attempt(run: &mut Run, rate: f64, how_long: Duration) -> Step {
     let paced = between(&before, &run.count());
     run.set_rate(IDLE.min(rate));
     run.go_on(KNOWN);
-    let known = between(&before, &run.count());
+    let after = run.count();
+    let known = between(&start, &after);
     let seconds = how_long.as_secs_f64();
     let reached = per_second(paced.sent, seconds);
     // Packets that come in heaps are harder on a relay, not easier; packets that never left say nothing about it.
     let short = paced.refused > 0 || reached < REACHED * rate * 2.0 * f64::from(calls);
-    let wrong = known.lost + known.duplicates + known.corrupt;
+    // What a leg has sent and of which nothing came since is no gap as yet.
+    let lost = known.lost + after.outstanding;
+    let wrong = lost + known.duplicates + known.corrupt + known.strays + known.unreachable;
     let step = Step {
         packets_per_second_per_leg: rate,
         seconds,
         packets_per_second: reached,
         packets_sent: paced.sent,
-        packets_lost: known.lost,
+        packets_lost: lost,
         clean: wrong == 0 && !short,
         generator_was_late: short || late(&paced),
     };
     let verdict = match (step.clean, short) {
         (true, _) => "clean".into(),
-        (false, true) => format!("more than the generator can send; {} lost", known.lost),
-        (false, false) => format!("{} lost", known.lost),
+        (false, true) => format!("more than the generator can send; {lost} lost"),
+        (false, false) => format!("{lost} lost"),
     };
     run.say(&format!("{rate:>8.1} packets/s per leg, {reached:.0} in all: {verdict}"));
     step

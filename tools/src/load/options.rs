@@ -29,12 +29,13 @@ pub struct Arguments {
     pub rate: f64,
     /// How long media flows once all calls are set up; with --setups, how long calls are set up; with --find-max, how long
     /// the found load must last.
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=604_800))]
     pub seconds: u64,
     /// Calls end after about so many seconds (half as many to half as many again), and new ones take their place.
     #[arg(long, value_name = "SECONDS", conflicts_with_all = ["find_max", "setups"])]
     pub call_seconds: Option<f64>,
-    /// Packets a second from each leg: 50 are packets of 20 ms.
+    /// Packets a second from each leg: 50 are packets of 20 ms. They are of 20 ms at any other rate, too, so that a recording
+    /// of them plays faster or slower than it was sent.
     #[arg(long, default_value_t = 50.0)]
     pub packets_per_second: f64,
     /// What the packets carry.
@@ -44,11 +45,12 @@ pub struct Arguments {
     #[arg(long)]
     pub no_rtcp: bool,
     /// Find the highest packet rate per leg at which these calls lose nothing: doubled from --packets-per-second until packets
-    /// are lost, then bisected, then held for --seconds.
+    /// are lost, then bisected, then held for --seconds. Give it many calls: a relay may limit what one leg sends (Bauta:
+    /// `packet_rate_multiple`), and would be found to bear no more than that.
     #[arg(long, conflicts_with = "setups")]
     pub find_max: bool,
     /// How long a step of --find-max lasts, in seconds.
-    #[arg(long, value_name = "SECONDS", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     pub step_seconds: u64,
     /// Set calls up and end them, as fast as that is answered, without media: offer, answer, delete.
     #[arg(long)]
@@ -63,8 +65,8 @@ pub struct Arguments {
     /// if left out.
     #[arg(long, value_name = "ADDRESS[,ADDRESS]", value_delimiter = ',')]
     pub from: Vec<IpAddr>,
-    /// Our media ports.
-    #[arg(long, value_name = "FIRST-LAST", default_value = "40000-59999", value_parser = ports)]
+    /// Our media ports. Best below those that the kernel gives to whoever asks for any (`net.ipv4.ip_local_port_range`).
+    #[arg(long, value_name = "FIRST-LAST", default_value = "10000-29999", value_parser = ports)]
     pub ports: PortRange,
     /// Have every call recorded: `record-call=yes`. A Bauta records what its route decision says: name its state directory.
     #[arg(long)]
@@ -133,11 +135,14 @@ impl Format {
     }
 }
 
+/// The least that is taken for something that happens per second.
+const LEAST: f64 = 0.001;
+
 /// Why arguments do not go together. Each says what to change.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum OptionError {
-    /// Not a number of something that happens per second, or an absurd one.
-    #[error("--{name} {value}: must be over 0 and {most} at the most")]
+    /// Not a number of something that happens per second, or lasts for seconds; or an absurd one.
+    #[error("--{name} {value}: must be {LEAST} at the least and {most} at the most")]
     Number {
         /// The option.
         name: &'static str,
@@ -182,7 +187,7 @@ impl Arguments {
     /// Checks what can be told without sending anything.
     pub fn check(&self) -> Result<(), OptionError> {
         let number = |name, value: f64, most: f64| {
-            let fits = value > 0.0 && value <= most;
+            let fits = (LEAST..=most).contains(&value);
             if fits { Ok(()) } else { Err(OptionError::Number { name, value, most }) }
         };
         number("rate", self.rate, 100_000.0)?;
@@ -282,12 +287,12 @@ impl Arguments {
     }
 }
 
-/// `40000-59999`
+/// `10000-29999`
 fn ports(text: &str) -> Result<PortRange, String> {
     let pair = text
         .split_once('-')
         .and_then(|(first, last)| first.trim().parse().ok().zip(last.trim().parse().ok()));
-    let (first, last): (u16, u16) = pair.ok_or("expected two ports, like 40000-59999")?;
+    let (first, last): (u16, u16) = pair.ok_or("expected two ports, like 10000-29999")?;
     let range = PortRange { first, last };
     if first == 0 || range.pairs() < 2 {
         return Err("a call takes two pairs of an even port and the next".into());
@@ -329,9 +334,11 @@ mod tests {
             ("", ""),
             ("--calls 4000", ""),
             ("--from 127.0.0.1,127.0.0.2 --calls 5000", ""),
-            ("--packets-per-second 0", "--packets-per-second 0: must be over 0"),
-            ("--packets-per-second NaN", "--packets-per-second NaN: must be over 0"),
-            ("--rate 0", "--rate 0: must be over 0"),
+            ("--packets-per-second 0", "--packets-per-second 0: must be 0.001 at the least"),
+            ("--packets-per-second NaN", "--packets-per-second NaN: must be 0.001 at the least"),
+            ("--rate 1e-20", "must be 0.001 at the least"),
+            ("--seconds 18446744073709551615", "is not in 1..=604800"),
+            ("--rate 0", "--rate 0: must be 0.001 at the least"),
             ("--from 0.0.0.0", "SDP must name one address"),
             ("--from 127.0.0.1,::1", "give two addresses of one family"),
             ("--from 127.0.0.1,127.0.0.2,127.0.0.3", "--from takes one address, or two"),

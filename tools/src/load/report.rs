@@ -161,8 +161,12 @@ pub struct Report {
     pub packets_corrupt: u64,
     /// Packets that belong to no call.
     pub packets_stray: u64,
-    /// Packets that our own kernel would not send, or that met a closed port.
+    /// Packets that our own kernel would not send.
     pub packets_refused: u64,
+    /// Packets that met a closed port, or that no way led for.
+    pub packets_unreachable: u64,
+    /// Packets that the generator looked at over 100 ms after they had come: it was late, and loss may be its own.
+    pub packets_overdue: u64,
     /// Packets that were left out (they are not among those sent): the generator was late by more than a packet's time.
     pub packets_skipped: u64,
     /// RTCP packets sent.
@@ -199,6 +203,8 @@ impl Report {
         self.packets_corrupt = all.corrupt;
         self.packets_stray = all.strays;
         self.packets_refused = all.refused;
+        self.packets_unreachable = all.unreachable;
+        self.packets_overdue = all.overdue;
         self.packets_skipped = all.skipped;
         (self.rtcp_sent, self.rtcp_received) = (all.rtcp_sent, all.rtcp_received);
         self.media_thread_cpu_seconds = microseconds(all.cpu_ns) / 1e6;
@@ -219,7 +225,7 @@ impl Report {
                 "the generator was late while the found load was held: its packets came in heaps".into(),
             );
         }
-        if found.held.is_none() && !self.interrupted {
+        if found.held.is_none() {
             self.failures.push("no load was found that held without loss".into());
         }
         if found.generator_was_the_limit {
@@ -247,6 +253,7 @@ impl Report {
             (missing, "RTCP packets were lost"),
             (self.packets_duplicated, "packets came twice"),
             (self.packets_corrupt, "packets were damaged, or came from another port than they should"),
+            (self.packets_stray, "packets came to another call or party than they were sent to"),
             (self.calls_failed, "calls were not set up"),
             (self.calls_left, "calls could not be ended"),
         ];
@@ -260,9 +267,9 @@ impl Report {
         if self.generator_was_late && !searched {
             let late = self.pacing_error_us.map_or(0.0, |error| error.p99);
             self.notes.push(format!(
-                "the generator was late: p99 of its own pacing error is {late:.0} µs, {} packets were left out, {} refused, \
-                 {:.0} a second sent. Loss and delay are partly its own: give it a core (--core), or fewer calls",
-                self.packets_skipped, self.packets_refused, self.packets_per_second
+                "the generator was late: p99 of its own pacing error is {late:.0} µs, {} packets were left out, {} refused, {} read \
+                 too late, {:.0} a second sent. Loss and delay are partly its own: give it a core (--core), or fewer calls",
+                self.packets_skipped, self.packets_refused, self.packets_overdue, self.packets_per_second
             ));
         }
         self.passed = self.failures.is_empty();
@@ -271,7 +278,8 @@ impl Report {
 
 /// Whether the generator did not keep its own time.
 pub fn late(interval: &Figures) -> bool {
-    interval.refused + interval.skipped > 0 || interval.pacing_error_ns.value_at_quantile(0.99) > LATE_NS
+    interval.refused + interval.skipped + interval.overdue > 0
+        || interval.pacing_error_ns.value_at_quantile(0.99) > LATE_NS
 }
 
 /// So many in so many seconds.
@@ -296,7 +304,10 @@ pub fn between(before: &Figures, after: &Figures) -> Figures {
         reordered: after.reordered.saturating_sub(before.reordered),
         corrupt: after.corrupt.saturating_sub(before.corrupt),
         strays: after.strays.saturating_sub(before.strays),
+        outstanding: after.outstanding,
         refused: after.refused.saturating_sub(before.refused),
+        unreachable: after.unreachable.saturating_sub(before.unreachable),
+        overdue: after.overdue.saturating_sub(before.overdue),
         skipped: after.skipped.saturating_sub(before.skipped),
         rtcp_sent: after.rtcp_sent.saturating_sub(before.rtcp_sent),
         rtcp_received: after.rtcp_received.saturating_sub(before.rtcp_received),
@@ -373,6 +384,7 @@ mod tests {
         for wrong in [
             |r: &mut Report| r.packets_duplicated = 1,
             |r: &mut Report| r.packets_corrupt = 1,
+            |r: &mut Report| r.packets_stray = 1,
             |r: &mut Report| r.rtcp_sent = 1,
             |r: &mut Report| r.packets_received = 0,
             |r: &mut Report| r.calls_failed = 1,
@@ -398,6 +410,7 @@ mod tests {
             assert_eq!(report.generator_was_late, is_late, "{planned}");
         }
         assert!(!late(&figures(100, 0, &[50])));
+        assert!(late(&Figures { overdue: 1, ..figures(100, 0, &[50]) }));
         assert!(late(&Figures { refused: 1, ..figures(100, 0, &[50]) }));
     }
 }

@@ -26,6 +26,8 @@ const QUEUE: u32 = 4;
 /// A run in progress.
 pub struct Run<'a> {
     interrupt: &'a Interrupt,
+    /// Calls at once that were asked for.
+    calls: u32,
     plan: Plan,
     traffic: Traffic,
     desk: Desk,
@@ -38,8 +40,9 @@ pub struct Run<'a> {
     open: BTreeSet<u32>,
     /// Set-ups and ends that were asked for and not answered yet.
     asked: u64,
-    /// Ends in a row that nobody answered.
+    /// Set-ups and ends in a row that nobody answered; after so many, nobody is there.
     unanswered: u32,
+    patience: u32,
     progress: bool,
     /// Packets a second that the calls should send together, where they all last and none is searched for.
     planned: Option<f64>,
@@ -68,13 +71,13 @@ impl<'a> Run<'a> {
             plan.ports.last -= 1;
         }
         let connections = connect(arguments, manner)?;
-        let at_once = QUEUE * u32::try_from(connections.len())?;
+        let clients = u32::try_from(connections.len())?;
         let traffic = Traffic::start(plan.clone())?;
         let desk = Desk::start(connections)?;
         let schedule = Schedule::new(Wish {
             calls: arguments.calls,
             rate: arguments.rate,
-            at_once,
+            at_once: QUEUE * clients,
             life: arguments.call_seconds.map(Duration::from_secs_f64),
             numbers: arguments.slots(),
             seed: getrandom::u64()?,
@@ -83,6 +86,7 @@ impl<'a> Run<'a> {
         let report = Report { codec: arguments.codec.encoding(), ..Report::default() };
         Ok(Self {
             interrupt,
+            calls: arguments.calls,
             plan,
             traffic,
             desk,
@@ -93,6 +97,7 @@ impl<'a> Run<'a> {
             open: BTreeSet::new(),
             asked: 0,
             unanswered: 0,
+            patience: clients.max(QUEUE),
             progress,
             planned: None,
             broken: None,
@@ -107,7 +112,7 @@ impl<'a> Run<'a> {
         self.report.setups_per_second = per_second(self.report.calls_set_up, took);
         self.steady = Some(Steady { at: Instant::now(), counted: self.count() });
         self.report.steady_from_unix_ms = unix_ms();
-        if self.report.calls_set_up == 0 && self.goes_on() {
+        if self.report.calls_set_up == 0 && self.broken.is_none() && !self.interrupted() {
             let why: Vec<_> =
                 self.report.errors.iter().map(|(why, n)| format!("{why} ({n} times)")).collect();
             bail!("no call could be set up: {}", why.join("; "));
@@ -144,7 +149,7 @@ impl<'a> Run<'a> {
     }
 
     fn goes_on(&self) -> bool {
-        self.broken.is_none() && !self.interrupted()
+        self.broken.is_none() && !self.interrupted() && self.unanswered < self.patience
     }
 
     /// Calls that are up.
@@ -167,8 +172,20 @@ impl<'a> Run<'a> {
             self.write_row();
         }
         let stopped = Instant::now();
-        let Self { traffic, desk, open, mut report, row, steady, asked, unanswered, planned, broken, .. } =
-            self;
+        let Self {
+            calls,
+            traffic,
+            desk,
+            open,
+            mut report,
+            row,
+            steady,
+            asked,
+            unanswered,
+            planned,
+            broken,
+            ..
+        } = self;
         let finished = traffic.finish();
         let all = finished.as_ref().unwrap_or(&row.1);
         // What was under way at the end belongs to the last second.
@@ -181,6 +198,9 @@ impl<'a> Run<'a> {
         let mut ending = Ending { desk: &desk, open, asked, unanswered, report: &mut report };
         ending.all();
         let (timing, repeated) = desk.finish();
+        if report.interrupted && report.calls_set_up + report.calls_failed < calls.into() {
+            report.failures.push("it was interrupted before all calls were tried".into());
+        }
         // Calls are ended in any case; then it is told.
         broken.map_or(Ok(()), Err)?;
         if let Err(e) = finished {
@@ -247,6 +267,7 @@ impl<'a> Run<'a> {
         let now = self.start.elapsed();
         match done {
             Done::Opened { number, relay } => {
+                self.unanswered = 0;
                 if let Err(e) = self.traffic.begin(Call { number, relay }) {
                     self.broken.get_or_insert(e);
                 }
@@ -258,6 +279,7 @@ impl<'a> Run<'a> {
             Done::Failed { number, failure } => {
                 self.schedule.failed(number, now);
                 self.report.calls_failed += 1;
+                self.unanswered += u32::from(failure.fault == Fault::Silent);
                 count(&mut self.report.errors, &failure);
             }
             Done::Closed { number, failure } => {

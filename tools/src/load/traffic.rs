@@ -44,13 +44,13 @@ pub struct Media {
 /// How many packets are given a time-stamp by the kernel when they leave; each costs two system calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sampling {
-    /// At most so many a second, spread evenly over all packets.
+    /// About so many a second, at random among all packets.
     pub per_second: u32,
 }
 
 impl Default for Sampling {
     fn default() -> Self {
-        Self { per_second: 10_000 }
+        Self { per_second: 2_000 }
     }
 }
 
@@ -149,8 +149,16 @@ pub struct Figures {
     pub corrupt: u64,
     /// Packets of another call or leg.
     pub strays: u64,
-    /// Packets that the kernel would not send, or that met a closed port.
+    /// Packets that are not accounted for as yet: sent, and nothing of their leg came since. Each leg may have one under way,
+    /// which is not counted.
+    pub outstanding: u64,
+    /// Packets that the kernel would not send.
     pub refused: u64,
+    /// Packets that met a closed port, or that no way led for: the other end said so.
+    pub unreachable: u64,
+    /// Packets that had come long before they were looked at: of those behind them some may have found a full buffer, which is
+    /// loss of the generator's own.
+    pub overdue: u64,
     /// Packets that were left out because the generator was late by more than an interval.
     pub skipped: u64,
     /// RTCP packets sent.
@@ -175,7 +183,10 @@ impl Default for Figures {
             reordered: 0,
             corrupt: 0,
             strays: 0,
+            outstanding: 0,
             refused: 0,
+            unreachable: 0,
+            overdue: 0,
             skipped: 0,
             rtcp_sent: 0,
             rtcp_received: 0,
@@ -224,8 +235,7 @@ impl Traffic {
         }
     }
 
-    /// Begins to send both ways. The call's ports of ours must be free; where they are not, its legs are counted as
-    /// refused packets.
+    /// Begins to send both ways. The call's ports of ours must be free.
     pub fn begin(&self, call: Call) -> Result<(), TrafficError> {
         let (answer, answered) = mpsc::channel();
         self.ask(Command::Begin(call, answer), &answered)?.map_err(|e| TrafficError::Call(call.number, e))

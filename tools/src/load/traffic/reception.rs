@@ -30,7 +30,7 @@ pub enum Outcome {
     },
     /// One that was missing.
     Late,
-    /// One that has come before.
+    /// One that has come before, or is too far back for that to be known.
     Again,
     /// Its RTP header does not count as its number does.
     Wrong,
@@ -54,13 +54,13 @@ impl Reception {
             self.next = number + 1;
             return Outcome::New { missing };
         }
-        let bit = 1_u128.checked_shl(self.next - 1 - number).unwrap_or(0);
-        // What is too far back to be remembered was missing, most likely.
-        if self.seen & bit != 0 {
-            return Outcome::Again;
+        match 1_u128.checked_shl(self.next - 1 - number) {
+            Some(bit) if self.seen & bit == 0 => {
+                self.seen |= bit;
+                Outcome::Late
+            }
+            _ => Outcome::Again,
         }
-        self.seen |= bit;
-        Outcome::Late
     }
 
     /// How many of the `sent` packets are missing at the end, beside those that were told as missing before.
@@ -89,7 +89,7 @@ mod tests {
         let new = |missing| New { missing };
         assert_eq!(outcomes(&[0, 1, 2]), [new(0), new(0), new(0)]);
         assert_eq!(outcomes(&[2, 1, 0, 1, 3]), [new(2), Late, Late, Again, new(0)]);
-        assert_eq!(outcomes(&[0, 200, 199, 0]), [new(0), new(199), Late, Late]);
+        assert_eq!(outcomes(&[0, 200, 199, 0]), [new(0), new(199), Late, Again]);
         let mut reception = Reception::default();
         assert_eq!(reception.missing_at_the_end(4), 4);
         reception.take(2, header(2), 160);

@@ -140,3 +140,47 @@ fn what_a_relay_does_to_packets_is_counted_exactly() {
     assert!(figures.added_delay_ns.len() + 5 >= figures.sent, "nearly every packet was timed");
     assert!(figures.added_delay_ns.max() < 60_000_000_000 && figures.added_delay_ns.min() > 1);
 }
+
+#[test]
+fn what_vanishes_and_what_meets_a_closed_port_is_known_while_nothing_follows_it() {
+    let ports = Ports::take();
+    let plan = plan(ports.media().0);
+    let traffic = match Traffic::start(plan.clone()) {
+        Ok(traffic) => traffic,
+        Err(e) => return println!("skipped: {e}"),
+    };
+    let deaf = Reflector::new(&plan, 1);
+    traffic.begin(deaf.call(1)).unwrap();
+    let until = |enough: fn(&Figures) -> bool| {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let figures = traffic.figures().unwrap();
+            if enough(&figures) {
+                return figures;
+            }
+            assert!(Instant::now() < deadline, "{figures:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let figures = until(|figures| figures.sent >= 20);
+    assert_eq!(
+        (figures.outstanding + 2, figures.lost),
+        (figures.sent, 0),
+        "one of each leg may be under way"
+    );
+    assert_eq!(figures.unreachable, 0);
+    drop(deaf);
+    until(|figures| figures.unreachable > 0);
+    let figures = traffic.finish().unwrap();
+    assert_eq!((figures.lost, figures.received, figures.refused), (figures.sent, 0, 0), "{figures:?}");
+}
+
+#[test]
+fn samples_are_taken_at_random_and_as_many_as_are_wanted() {
+    let mut state = 1;
+    let gaps: Vec<u32> = (0..10_000).map(|_| worker::random_about(&mut state, 25)).collect();
+    assert!(gaps.iter().all(|gap| (1..50).contains(gap)) && gaps.contains(&1) && gaps.contains(&49));
+    let mean = f64::from(gaps.iter().sum::<u32>()) / 10_000.0;
+    assert!((24.0..26.0).contains(&mean), "{mean}");
+    assert_eq!(worker::random_about(&mut state, 1), 1);
+}

@@ -41,8 +41,11 @@ const LINGER_NS: u64 = 1_000_000_000;
 const REPORT_NS: u64 = 5_000_000_000;
 /// Slots of the wheel that are served before the ring is looked at again.
 const ROUND: usize = 64;
-/// Completions that are taken before the wheel is looked at again.
-const BATCH: usize = 512;
+/// Completions that are taken before the wheel is looked at again: more than what is sent meanwhile, or who is late once
+/// would never have heard all that has come.
+const BATCH: usize = 4096;
+/// A packet that waits for us for so long: we are late, and those behind it may find no room.
+const OVERDUE_NS: u64 = 100_000_000;
 /// Packets of a leg that were timed and may still be under way.
 const TIMED: usize = 64;
 
@@ -80,6 +83,7 @@ pub struct Worker {
     figures: Figures,
     /// Packets until the next that is timed.
     countdown: u32,
+    random: u64,
     next_reports_ns: u64,
 }
 
@@ -104,7 +108,8 @@ impl Worker {
             lingering: VecDeque::new(),
             ended: Vec::new(),
             figures: Figures::default(),
-            countdown: 0,
+            countdown: 1,
+            random: now | 1,
             next_reports_ns: now,
             plan,
         })
@@ -134,7 +139,15 @@ impl Worker {
     }
 
     fn totals(&self) -> Figures {
-        Figures { cpu_ns: thread_cpu_ns(), ..self.figures.clone() }
+        let pairs =
+            self.legs.chunks_exact(2).filter_map(|pair| pair.first()?.as_ref().zip(pair.last()?.as_ref()));
+        let outstanding =
+            |heard: &Leg, sent: &Leg| u64::from(heard.heard.missing_at_the_end(sent.next).saturating_sub(1));
+        Figures {
+            outstanding: pairs.map(|(a, b)| outstanding(a, b) + outstanding(b, a)).sum(),
+            cpu_ns: thread_cpu_ns(),
+            ..self.figures.clone()
+        }
     }
 
     /// Carries a command out. True: it was the last.
@@ -171,9 +184,10 @@ impl Worker {
         let wait = Duration::from_nanos(wait);
         // The kernel has stamped what comes meanwhile: there is no hurry.
         self.ring.wait(wait, Some((BATCH, wait)))?;
+        let now_ns = Now::read().wall_ns;
         for _ in 0..BATCH {
             let Some(completion) = self.ring.take() else { break };
-            self.complete(completion);
+            self.complete(completion, now_ns);
         }
         if !self.ended.is_empty() {
             self.ring.submit()?;
@@ -196,8 +210,11 @@ impl Worker {
                 let Some(Some(leg)) = self.legs.get_mut(*index as usize) else { continue };
                 let length = leg.sender.write(leg.next, &mut packet);
                 let bytes = packet.get(..length).unwrap_or_default();
+                self.countdown -= 1;
                 if self.countdown == 0 {
-                    self.countdown = every;
+                    // Those before it leave before it.
+                    self.ring.submit()?;
+                    self.countdown = random_about(&mut self.random, every);
                     match stamps::send(leg.rtp.as_fd(), bytes) {
                         Ok(Some(left)) => {
                             if let Some(place) = leg.timed.get_mut(leg.next as usize % TIMED) {
@@ -208,12 +225,11 @@ impl Worker {
                                 .saturating_record(left.saturating_sub(due_wall).max(1));
                         }
                         Ok(None) => {}
-                        Err(_) => self.figures.refused += 1,
+                        Err(e) => refused(&mut self.figures, e.raw_os_error()),
                     }
                 } else {
                     self.ring.send_copy(Slot { index: index * 2, generation }, bytes)?;
                 }
-                self.countdown -= 1;
                 leg.next += 1;
                 leg.bytes = leg.bytes.wrapping_add(u32::try_from(length - 12).unwrap_or(0));
                 self.figures.sent += 1;
@@ -234,25 +250,32 @@ impl Worker {
         (all / f64::from(self.plan.sampling.per_second.max(1))).ceil().max(1.0) as u32
     }
 
-    fn complete(&mut self, completion: Completion) {
+    fn complete(&mut self, completion: Completion, now_ns: u64) {
         let Completion { operation, slot, result, more, buffer } = completion;
         match operation {
             Operation::Receive => {
                 if let (Some(buffer), Ok(filled)) = (&buffer, result) {
                     let stamp = stamps::received(self.ring.control(buffer));
-                    if let Some((_, bytes, length)) = self.ring.datagram(buffer, filled) {
+                    let overdue = stamp.is_some_and(|stamp| stamp + OVERDUE_NS < now_ns);
+                    self.figures.overdue += u64::from(overdue);
+                    // Of a call that is forgotten there is nobody to ask whose it is.
+                    if self.is_open(slot)
+                        && let Some((_, bytes, length)) = self.ring.datagram(buffer, filled)
+                    {
                         let bytes = bytes.get(..length).unwrap_or_default();
                         hear(&mut self.legs, &mut self.figures, self.plan.media.codec, slot, bytes, stamp);
                     }
-                } else if matches!(result, Err(libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::ENETUNREACH)) {
-                    self.figures.refused += 1;
+                } else if let Err(error) = result
+                    && is_unreachable(error)
+                {
+                    self.figures.unreachable += 1;
                 }
                 buffer.into_iter().for_each(|b| self.ring.hold(b));
                 if !more && self.is_open(slot) {
                     self.ended.push(slot);
                 }
             }
-            Operation::Send => self.figures.refused += 1,
+            Operation::Send => refused(&mut self.figures, result.err()),
             _ => {}
         }
     }
@@ -276,7 +299,7 @@ impl Worker {
             let report = rtcp::report(ssrc, now.wall_ns, timestamp, leg.next, leg.bytes);
             match leg.rtcp.send(&report) {
                 Ok(_) => self.figures.rtcp_sent += 1,
-                Err(_) => self.figures.refused += 1,
+                Err(e) => refused(&mut self.figures, e.raw_os_error()),
             }
         }
     }
@@ -307,6 +330,25 @@ impl Worker {
         }
         Ok(())
     }
+}
+
+/// Counts a packet that did not leave. An error that an earlier packet has met is told to the next one.
+fn refused(figures: &mut Figures, error: Option<i32>) {
+    let unreachable = error.is_some_and(is_unreachable);
+    *if unreachable { &mut figures.unreachable } else { &mut figures.refused } += 1;
+}
+
+const fn is_unreachable(error: i32) -> bool {
+    matches!(error, libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::ENETUNREACH)
+}
+
+/// A number from 1 on, `mean` on the average, so that no rhythm of the legs' decides which of them are timed (xorshift).
+pub(super) fn random_about(state: &mut u64, mean: u32) -> u32 {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    let most = u64::from(mean) * 2 - 1;
+    u32::try_from(1 + *state % most).unwrap_or(mean)
 }
 
 /// Judges a datagram that came to `slot`.
