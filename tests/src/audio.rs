@@ -99,6 +99,25 @@ pub fn find(speech: &[f64], hay: &[f64]) -> Match {
     Match { likeness: best.0, at: samples * 1000 / 48_000 }
 }
 
+/// How much of `speech` (8000 Hz) is in `hay` ([`RATE`]) when it is looked for piece by piece, each within `tolerance`
+/// milliseconds of its place behind `at` milliseconds: the share of its energy in pieces of which at least `likeness` is
+/// found. For speech that is all there, and of which some was moved a little: where its clock seemed to drift.
+pub fn found_in_pieces(speech: &[f64], hay: &[f64], at: i64, tolerance: i64, likeness: f64) -> f64 {
+    const PIECE: usize = 2_000;
+    let ms = |samples: usize, rate: usize| i64::try_from(samples * 1000 / rate).expect("time");
+    let energy = |piece: &[f64]| piece.iter().map(|s| s.powi(2)).sum::<f64>();
+    let found = |(number, piece): (usize, &[f64])| {
+        let place = at + ms(number * PIECE, 8_000);
+        let from = usize::try_from((place - tolerance).max(0)).expect("time") * RATE / 1000;
+        let length = piece.len() * FINER + 2 * usize::try_from(tolerance).expect("time") * RATE / 1000;
+        let window = hay.get(from.min(hay.len())..(from + length).min(hay.len())).unwrap_or_default();
+        let best = find(piece, window);
+        let moved = ms(from, RATE) + best.at - place;
+        if best.likeness >= likeness && moved.abs() <= tolerance { energy(piece) } else { 0.0 }
+    };
+    speech.chunks(PIECE).enumerate().map(found).sum::<f64>() / energy(speech)
+}
+
 /// The same signal at [`RATE`]: its spectrum, with nothing above.
 fn finer(signal: &[f64]) -> Vec<f64> {
     let length = signal.len().next_power_of_two();
@@ -139,5 +158,22 @@ mod tests {
         let found = find(&one, &hay);
         assert!(found.likeness > 0.99 && found.at == 300, "{found:?}");
         assert!(find(&other, &hay).likeness < 0.2);
+    }
+
+    #[test]
+    fn pieces_are_found_where_some_were_moved_a_little_and_not_where_they_are_missing() {
+        let speech = noise(1, 16_000);
+        let fine = finer(&speech);
+        let half = fine.len() / 2;
+        let hay = |between: usize, rest: &[f64]| {
+            [&vec![0.0; RATE / 10], &fine[..half], &vec![0.0; between], rest].concat()
+        };
+        let found = |hay: &[f64]| found_in_pieces(&speech, hay, 100, 40, 0.9);
+        let moved = hay(RATE / 100, &fine[half..]);
+        assert!(find(&speech, &moved).likeness < 0.9 && found(&moved) > 0.95, "{}", found(&moved));
+        let missing = hay(fine.len() - half, &[]);
+        assert!((0.4..0.6).contains(&found(&missing)), "{}", found(&missing));
+        let far = hay(RATE / 10, &fine[half..]);
+        assert!((0.4..0.6).contains(&found(&far)), "{}", found(&far));
     }
 }

@@ -1,7 +1,7 @@
 //! A POP with a SIP proxy in front, a city, and calls over it: what every test of a whole call starts from.
 
 use crate::archive::{Archive, files};
-use crate::audio::{Stereo, find};
+use crate::audio::{Match, Stereo, find, found_in_pieces};
 use crate::capture::{Capture, Wire};
 use crate::deadline::{seconds, until};
 use crate::kamailio::{Kamailio, Site};
@@ -19,6 +19,9 @@ const TOLERANCE: i64 = 40;
 const HANG_UP: i64 = 4000;
 /// Likeness of a channel to what was said on it, at least.
 const SAME: f64 = 0.9;
+/// How much of what was said must be found in pieces, where the whole is not the same: on a machine that stands still for
+/// a moment phones send late, then all at once, and the archive follows what looks like their clock, by milliseconds.
+const PIECES: f64 = 0.75;
 /// Likeness of a channel to what was said on the other one, at most.
 const OTHER: f64 = 0.3;
 
@@ -205,8 +208,11 @@ impl Stage {
     pub fn each_voice_on_its_channel(&self, stereo: &Stereo) -> (i64, i64) {
         let (caller, callee) = (self.caller.samples(), self.callee.samples());
         let (left, right) = (find(&caller, &stereo.left), find(&callee, &stereo.right));
-        assert!(left.likeness > SAME, "left is not the caller: {left:?}");
-        assert!(right.likeness > SAME, "right is not the callee: {right:?}");
+        let is = |voice: &[f64], channel: &[f64], found: Match| {
+            found.likeness > SAME || found_in_pieces(voice, channel, found.at, TOLERANCE, SAME) > PIECES
+        };
+        assert!(is(&caller, &stereo.left, left), "left is not the caller: {left:?}");
+        assert!(is(&callee, &stereo.right, right), "right is not the callee: {right:?}");
         let (left_other, right_other) = (find(&callee, &stereo.left), find(&caller, &stereo.right));
         assert!(left_other.likeness < OTHER, "left holds the callee: {left_other:?}");
         assert!(right_other.likeness < OTHER, "right holds the caller: {right_other:?}");
