@@ -28,8 +28,6 @@ mod generator;
 mod interruption;
 #[path = "peers/measure.rs"]
 mod measure;
-#[path = "peers/namespaces.rs"]
-mod namespaces;
 #[path = "peers/scenario.rs"]
 mod scenario;
 #[path = "peers/soak.rs"]
@@ -48,11 +46,11 @@ use clap::{Parser, ValueEnum};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_getaffinity};
 use serde_json::{Value, json};
+use tests::namespaces::Link;
 use tests::programs;
 
 use contestant::Contestant;
 use generator::Generator;
-use namespaces::Link;
 use scenario::{Name, Scenario};
 use table::Rounds;
 
@@ -139,7 +137,9 @@ impl Bench {
         let folder = env!("CARGO_TARGET_TMPDIR").into();
         std::fs::create_dir_all(&folder)?;
         let interrupted = interruption::interruption()?;
-        Ok(Self { options, programs, folder, cores, link: Link::make()?, interrupted })
+        let link = Link::make("peers")?;
+        link.received_on(cores.relay, cores.generator)?;
+        Ok(Self { options, programs, folder, cores, link, interrupted })
     }
 
     /// Sleeps; an error where the bench is to end.

@@ -152,6 +152,8 @@ pub struct StreamFacts {
     pub from: &'static str,
     /// `rtp` or `rtcp`.
     pub kind: &'static str,
+    /// The lane that moves it now.
+    pub lane: String,
     /// Packets forwarded.
     pub packets: u64,
     /// Bytes forwarded (UDP payload).

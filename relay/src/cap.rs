@@ -30,6 +30,12 @@ impl RateCap {
         (self.left, self.filled_ns) = (u64::from(self.per_second) * ONE, self.filled_ns.max(now_ns));
     }
 
+    /// Packets a second, and what is left of them since when: for who counts in its place.
+    #[cfg(feature = "xdp")]
+    pub const fn state(&self) -> (u32, u64, u64) {
+        (self.per_second, self.left, self.filled_ns)
+    }
+
     /// Takes one packet out; false when there is none.
     #[inline]
     pub fn admits(&mut self, now_ns: u64) -> bool {

@@ -86,6 +86,14 @@ impl DropCounters {
         }
     }
 
+    /// Counts several packets.
+    #[cfg(feature = "xdp")]
+    pub fn add(&mut self, reason: DropReason, packets: u64) {
+        if let Some(counter) = self.0.get_mut(reason as usize) {
+            *counter += packets;
+        }
+    }
+
     /// Each reason's name and count.
     pub fn named(&self) -> impl Iterator<Item = (&'static str, u64)> {
         DropReason::ALL.iter().map(|r| r.name()).zip(self.0)

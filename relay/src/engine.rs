@@ -5,6 +5,10 @@
 
 mod calls;
 mod digits;
+#[cfg(feature = "xdp")]
+pub mod express;
+#[cfg(not(feature = "xdp"))]
+mod no_express;
 pub mod handover;
 mod learning;
 mod reports;
@@ -72,6 +76,9 @@ pub struct Engine {
     received: u64,
     forwarded: Count,
     drops: DropCounters,
+    /// Where there is an express lane.
+    #[cfg(feature = "xdp")]
+    station: Option<Box<express::Station>>,
 }
 
 impl Engine {
@@ -87,6 +94,8 @@ impl Engine {
             received: 0,
             forwarded: Count::default(),
             drops: DropCounters::default(),
+            #[cfg(feature = "xdp")]
+            station: None,
         }
     }
 
@@ -101,6 +110,8 @@ impl Engine {
         length: usize,
         now: Now,
     ) -> Option<Outgoing> {
+        #[cfg(feature = "xdp")]
+        self.overtaken(slot, now.mono_ns);
         self.received += 1;
         match self.forward(slot, source, buffer, length, now) {
             Ok(out) => Some(out),
@@ -128,6 +139,8 @@ impl Engine {
         let row = self.table.at_mut(slot.index).ok_or(DropReason::Stale)?;
         if let Packet::Rtp { ssrc, .. } = packet {
             row.source.heard(ssrc, now.mono_ns);
+            #[cfg(feature = "xdp")]
+            row.boarding.note(datagram);
             row.reception.rtp(datagram, row.events, &row.clocks, now.mono_ns);
         }
         if !row.cap.admits(now.mono_ns) {
@@ -238,9 +251,13 @@ impl Engine {
         WorkerStats {
             load: Load::default(),
             sockets: (self.table.size() - self.table.free()) as u64,
+            express_rows: self.express_rows(),
             forwarded: self.forwarded,
             drops: self.drops.named().map(|(name, count)| (name.to_owned(), count)).collect(),
-            lane: vec![("digits_lost".to_owned(), self.digits.lost())],
+            lane: [("digits_lost".to_owned(), self.digits.lost())]
+                .into_iter()
+                .chain(self.express_counters())
+                .collect(),
             tap_records: self.tapping.records(),
             tap_lost: self.tapping.lost(),
             tap_backlog: self.tapping.backlog(),

@@ -26,7 +26,7 @@ pub use send::{Freeze, Frozen, Keeper};
 
 /// What the state looks like. To be raised whenever the shape or meaning of anything in [`link::State`] changes: a relay
 /// takes over only what it understands.
-pub const STATE_VERSION: u32 = 1;
+pub const STATE_VERSION: u32 = 2;
 
 /// This process, as logs tell it.
 pub fn name() -> String {

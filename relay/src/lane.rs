@@ -4,10 +4,13 @@
 //! lane reports the slot once no operation is left on it, and only then may the slot be used again.
 
 mod choice;
+pub mod express;
 mod handover;
 mod mmsg;
 mod pace;
 mod uring;
+#[cfg(feature = "xdp")]
+pub mod xdp;
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -18,6 +21,13 @@ pub use handover::Handover;
 pub use mmsg::Mmsg;
 pub use pace::Pace;
 pub use uring::Uring;
+#[cfg(feature = "xdp")]
+pub use xdp::Express;
+
+/// A worker's end of the express lane, which this relay was built without.
+#[cfg(not(feature = "xdp"))]
+#[derive(Debug)]
+pub enum Express {}
 
 use crate::engine::Engine;
 use crate::table::Slot;

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use crate::interface::{self, Listing, is_dscp};
 use crate::lane::Choice;
+use crate::lane::express::Mode;
 use crate::settings::{Error, File, PortRange, Section, on_this_host, settings};
 
 /// Most workers: each has a core, a ring and a tap ring of its own.
@@ -29,8 +30,18 @@ settings! {
         /// How long the ports of an ended call rest before the next one takes them, in seconds: late packets meet closed
         /// ports. Where no others are left, they rest for a tenth of it.
         port_rest_seconds: u32 = 5, check |n: &u32| if *n <= 3_600 { Ok(()) } else { Err("3600 seconds at most".into()) };
-        /// How packets are moved: "auto" takes io_uring where the kernel allows it, else "mmsg".
+        /// How packets are moved: "auto" takes io_uring where the kernel allows it, else "mmsg"; and beside it, where the
+        /// drivers of the interfaces take it, the express lane "xdp", which settled streams are moved to. "xdp" demands that one.
+        /// "uring" and "mmsg" are that one alone.
         lane: Choice = Choice::Auto;
+        /// Interfaces that the express lane is attached to, by their names in the system; [] for those that have the addresses
+        /// of media.
+        xdp_interfaces: Vec<String> = Vec::new();
+        /// Where the express lane is attached: "driver", or "generic", which is slower and which every interface takes. "auto"
+        /// is the driver, and behind it only where `lane` demands the express lane.
+        xdp_mode: Mode = Mode::Auto;
+        /// Streams are moved by the express lane no longer when their relay gave no sign of life for so many seconds.
+        xdp_expiry_seconds: u32 = 60, check |n: &u32| if *n > 0 { Ok(()) } else { Err("1 second at least".into()) };
         /// Worker threads, one per core at most; 0 for as many as there are cores.
         workers: u16 = 0, check |n: &u16| if usize::from(*n) <= MAX_WORKERS { Ok(()) } else { Err(format!("{MAX_WORKERS} workers at most")) };
         /// Whether each worker stays on a core of its own.

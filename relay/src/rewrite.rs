@@ -71,6 +71,13 @@ impl Mask {
         self.find(source).map(|s| s.guise)
     }
 
+    /// The guise of the source that speaks, where it is one alone.
+    #[cfg(feature = "xdp")]
+    pub fn only(&self) -> Option<Guise> {
+        let speaks = self.sources.iter().flatten().find(|s| s.is_current());
+        speaks.filter(|_| !self.several).map(|s| s.guise)
+    }
+
     /// The guise behind an SSRC that is shown: of the source that it stands for now.
     pub fn of_shown(&self, shown: u32) -> Option<Guise> {
         self.current(shown).map(|s| s.guise)

@@ -2,12 +2,16 @@
 //!
 //! Owned by a worker, indexed by slot.
 
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::call::{CallKey, Leg};
 use crate::cap::RateCap;
 use crate::drop_reason::DropCounters;
 use crate::dtmf::Keypad;
+#[cfg(feature = "xdp")]
+use crate::engine::express::{Boarding, Stage};
 use crate::program::message::{Clock, Count, Extensions, MAX_CLOCKS, PayloadTypes, Stream, StreamKind};
 use crate::quality::Reception;
 use crate::rewrite::Mask;
@@ -39,6 +43,8 @@ pub struct Pair {
 pub struct Row {
     /// What this port is for.
     pub port: Port,
+    /// Its address and port on this host, where anybody asks for it.
+    pub local: Option<SocketAddr>,
     /// Who sends to this port.
     pub leg: Leg,
     /// Index of the stream (m-line).
@@ -95,6 +101,10 @@ pub struct Row {
     pub tap_lost: u64,
     /// The open gap in the tap, if there is one.
     pub gap: Option<Gap>,
+    /// Its part on the express lane. Begins anew in another process.
+    #[cfg(feature = "xdp")]
+    #[serde(skip)]
+    pub boarding: Boarding,
 }
 
 /// What names a row: what does not change while it lives.
@@ -122,6 +132,7 @@ impl Row {
         let Identity { call, leg, stream, port, own, peer, timeline } = identity;
         Self {
             port,
+            local: None,
             leg,
             stream,
             kind: StreamKind::Rtp,
@@ -150,7 +161,18 @@ impl Row {
             drops: DropCounters::default(),
             tap_lost: 0,
             gap: None,
+            #[cfg(feature = "xdp")]
+            boarding: Boarding::default(),
         }
+    }
+
+    /// Whether the express lane executes it now.
+    pub const fn is_express(&self) -> bool {
+        #[cfg(feature = "xdp")]
+        let express = matches!(self.boarding.stage, Stage::Active);
+        #[cfg(not(feature = "xdp"))]
+        let express = false;
+        express
     }
 
     /// Loads what every packet needs into the cache.

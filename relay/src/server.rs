@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 
 use crate::call::CallKey;
 use crate::handover::Freeze;
+use crate::lane::express::Opened;
 use crate::load::Balance;
 use crate::ports::Ports;
 use crate::program::message::{Event, Frame, Interface, Refusal, Stats};
@@ -54,6 +55,8 @@ pub struct Setup {
     pub freezes: mpsc::UnboundedReceiver<Freeze>,
     /// What the server of another process knew, with the connections of its clients.
     pub taken_over: Option<(State, Vec<UnixStream>)>,
+    /// The express lane, which goes when the server does.
+    pub express: Opened,
 }
 
 /// The server's state; borrowed only between awaits.
@@ -97,6 +100,7 @@ pub async fn serve(setup: Setup) -> io::Result<()> {
         mut recorder,
         mut freezes,
         taken_over,
+        express: _express,
     } = setup;
     listener.set_nonblocking(true)?;
     let listener = tokio::net::UnixListener::from_std(listener)?;

@@ -4,12 +4,13 @@ use std::io::Write;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use relay::engine::Spans;
 use relay::handover::{self, Keeper, Offer, Taken};
 use relay::interface::{Address, Interface};
+use relay::lane::express::{self, Opened};
 use relay::lane::{self, LaneKind, Pace};
 use relay::options::Options;
 use relay::ports::Ports;
@@ -19,6 +20,9 @@ use relay::settings::PortRange;
 use relay::sys::limits;
 use relay::worker::{self, Beginning, Handle, Plan};
 use relay::{sys, tap};
+
+/// How long another relay's process may take to end.
+const DETACHED: Duration = Duration::from_secs(3);
 
 /// Where the relay is reached: the programming socket twice (one is for whoever takes over), and that of upgrades.
 struct Listeners {
@@ -38,6 +42,7 @@ struct Ground {
     spans: Spans,
     pace: Pace,
     pin: bool,
+    express: Opened,
     missing: Vec<String>,
 }
 
@@ -60,7 +65,28 @@ impl Ground {
             span => Pace::BusyPoll(Duration::from_micros(span.into())),
         };
         let (pin, missing) = (options.pin, Vec::new());
-        Ok(Self { lane, reason, cores, interfaces, ports, files, spans, pace, pin, missing })
+        let express = Opened::default();
+        Ok(Self { lane, reason, cores, interfaces, ports, files, spans, pace, pin, express, missing })
+    }
+
+    /// Opens the express lane, if it is wanted; `attach` it now, or by [`Self::attach`].
+    fn open_express(&mut self, options: &Options, workers: usize, slots: u32, attach: bool) -> anyhow::Result<()> {
+        self.express = express::open(options, &self.interfaces, workers, slots, attach)?;
+        // Workers take theirs from the end.
+        self.express.ends.reverse();
+        Ok(())
+    }
+
+    /// Attaches the express lane where another relay had its own until now: it goes with that one's process.
+    fn attach(&mut self, options: &Options) {
+        let end = Instant::now() + DETACHED;
+        while let Err(why) = self.express.attach(options, &self.interfaces) {
+            if Instant::now() >= end {
+                self.express.reason = format!("no express lane: {why}");
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Slots of each of so many workers.
@@ -74,8 +100,9 @@ impl Ground {
 
     fn worker(&mut self, index: usize, sockets: u32, beginning: Beginning) -> anyhow::Result<Handle> {
         let core = self.cores.get(index).copied().filter(|_| self.pin);
+        let express = self.express.ends.pop();
         let Self { lane, spans, pace, .. } = *self;
-        let plan = Plan { index, core, lane, pace, sockets, beginning, spans };
+        let plan = Plan { index, core, lane, pace, sockets, beginning, spans, express };
         let (handle, pinned) = worker::start(plan).with_context(|| format!("worker {index} cannot start"))?;
         if let Err(e) = pinned {
             self.missing.push(format!("worker {index} is not pinned to a core: {e}"));
@@ -93,7 +120,11 @@ impl Ground {
         host: tap::Host,
         epoch: u64,
     ) -> anyhow::Result<Setup> {
-        let Self { lane, reason, interfaces, ports, files, mut missing, .. } = self;
+        let Self { lane, mut reason, interfaces, ports, files, express, mut missing, .. } = self;
+        if !express.reason.is_empty() {
+            tracing::info!("{}", express.reason);
+            reason = format!("{reason}; {}", express.reason);
+        }
         missing.extend(limits::missing(files, ports.total(), workers.len()));
         missing.iter().for_each(|m| tracing::info!("{m}"));
         let Listeners { programming: [listener, programming], upgrade } = listeners;
@@ -140,6 +171,7 @@ impl Ground {
             recorder,
             freezes,
             taken_over: None,
+            express,
         })
     }
 }
@@ -154,6 +186,7 @@ pub fn fresh(options: &Options, state: &Path) -> anyhow::Result<Setup> {
     let mut ground = Ground::lay(options)?;
     let count = options.workers_of(ground.cores.len());
     let sockets = ground.sockets(count)?;
+    ground.open_express(options, count, sockets, true)?;
     let (mut workers, mut rings) = (Vec::new(), Vec::new());
     for index in 0..count {
         let capacity = options.tap_ring_mib as usize * 1024 * 1024;
@@ -179,6 +212,7 @@ pub fn take_over(options: &Options, state: &Path) -> anyhow::Result<Setup> {
         );
     }
     let sockets = ground.sockets(count)?.max(sockets);
+    ground.open_express(options, count, sockets, false)?;
     let (mut workers, mut steps) = (Vec::new(), Vec::new());
     for index in 0..count {
         let (sender, receiver) = mpsc::channel();
@@ -188,6 +222,7 @@ pub fn take_over(options: &Options, state: &Path) -> anyhow::Result<Setup> {
     let Taken { programming, tap, upgrade, rings, recorder, server, connections, calls, still } =
         offer.take(&steps, |server| server.settle(&mut ground.ports))?;
     // From here on there is no way back, and nobody else who forwards.
+    ground.attach(options);
     let done = format!("{} took over {calls} call(s) from {program} in {still:.1?}", handover::name());
     let host = tap::Host::resume(tap, rings, epoch, recorder);
     let setup = ground.finish(options, workers, sockets, Listeners { programming, upgrade }, host, epoch)?;

@@ -2,8 +2,12 @@
 
 #[cfg(feature = "lanes")]
 pub mod address;
+#[cfg(feature = "xdp")]
+pub mod bpf;
 #[cfg(feature = "lanes")]
 pub mod clock;
+#[cfg(feature = "xdp")]
+pub mod interfaces;
 #[cfg(feature = "lanes")]
 pub mod limits;
 #[cfg(feature = "tap")]

@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 
 use crate::call::CallKey;
 use crate::engine::{Engine, NewCall, NewStream, Opening, Spans};
-use crate::lane::{self, Lane, LaneKind, Pace};
+use crate::lane::{self, Express, Lane, LaneKind, Pace};
 use crate::load::Meter;
 use crate::program::message::{CallCounters, Event, Load, Refusal, Stream, WorkerStats};
 use crate::sys::clock::{Now, thread_cpu_ns};
@@ -31,6 +31,8 @@ const COMMANDS: usize = 32;
 const SECOND_NS: u64 = 1_000_000_000;
 /// Longest wait: what goes by the clock is looked at as often.
 const PAUSE: Duration = Duration::from_millis(250);
+/// Longest wait while rows may be on the express lane: what it tells is replayed as often.
+const EXPRESS_PAUSE: Duration = Duration::from_millis(10);
 
 /// What the server asks of a worker.
 #[derive(Debug)]
@@ -138,6 +140,8 @@ pub struct Plan {
     pub beginning: Beginning,
     /// Spans.
     pub spans: Spans,
+    /// Its end of the express lane, where there is one.
+    pub express: Option<Express>,
 }
 
 /// What a worker begins with.
@@ -166,9 +170,11 @@ pub fn start(plan: Plan) -> io::Result<(Handle, io::Result<()>)> {
             Err(e) => drop(ready.send(Err(e))),
             Ok(mut lane) => {
                 drop(ready.send(Ok(pinned)));
-                let Some(engine) = begin(plan.beginning, &mut *lane, plan.sockets, plan.spans) else {
+                let Some(mut engine) = begin(plan.beginning, &mut *lane, plan.sockets, plan.spans) else {
                     return;
                 };
+                #[cfg(feature = "xdp")]
+                plan.express.into_iter().for_each(|express| engine.board(express));
                 let now = Now::read();
                 let mut worker = Worker {
                     commands: command_end,
@@ -241,9 +247,16 @@ impl Worker {
         let mut next_watch = Now::read().mono_ns + SECOND_NS;
         let mut events = Vec::new();
         loop {
-            let timeout = if self.commands.is_empty() { PAUSE } else { Duration::ZERO };
+            let timeout = match self.commands.is_empty() {
+                false => Duration::ZERO,
+                true if self.engine.on_express() => EXPRESS_PAUSE,
+                true => PAUSE,
+            };
             let woken = self.lane.turn(&mut self.engine, timeout, &mut self.freed)?;
             self.freed.drain(..).for_each(|slot| self.engine.release(slot));
+            if self.engine.on_express() {
+                self.engine.express(Now::read());
+            }
             while let Some(digit) = self.engine.next_digit() {
                 self.report(Report::Event(digit));
             }

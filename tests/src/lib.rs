@@ -23,6 +23,7 @@ pub mod deadline;
 pub mod http;
 pub mod kamailio;
 pub mod leak;
+pub mod namespaces;
 pub mod ng;
 pub mod phone;
 pub mod pop;

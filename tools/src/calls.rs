@@ -96,7 +96,7 @@ fn call(answer: &Value) -> String {
         let fact = if key == "recording" { recording(answer) } else { word(&answer[key]) };
         facts.push([key.to_owned(), fact]);
     }
-    let heading = ["FROM", "KIND", "PACKETS", "BYTES", "LAST PACKET", "NOT FORWARDED"].map(str::to_owned);
+    let heading = ["FROM", "KIND", "LANE", "PACKETS", "BYTES", "LAST PACKET", "NOT FORWARDED"].map(str::to_owned);
     let streams = answer["streams"].as_array().map(Vec::as_slice).unwrap_or_default();
     let rows = streams.iter().map(|stream| {
         let text = |key: &str| word(&stream[key]);
@@ -105,7 +105,7 @@ fn call(answer: &Value) -> String {
         let dropped: Vec<_> = stream["drops"].as_object().into_iter().flatten().collect();
         let dropped: Vec<_> = dropped.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
         let dropped = if dropped.is_empty() { "-".into() } else { dropped.join(", ") };
-        [text("from"), text("kind"), text("packets"), text("bytes"), last, dropped]
+        [text("from"), text("kind"), text("lane"), text("packets"), text("bytes"), last, dropped]
     });
     let counted = table(std::iter::once(heading).chain(rows));
     format!("{}\n{counted}\n{}", table(facts), sound(streams))
@@ -158,11 +158,11 @@ mod tests {
     fn a_call_is_shown_with_what_was_not_forwarded() {
         let text = call(&json!({
             "id": "x", "state": "answered", "since": "2026-11-22T10:00:00Z", "trip": null, "recording": true, "lane": "uring",
-            "streams": [{"from": "caller", "kind": "rtp", "packets": 500, "bytes": 86_000,
+            "streams": [{"from": "caller", "kind": "rtp", "lane": "xdp", "packets": 500, "bytes": 86_000,
                          "drops": {"source_mismatch": 3}, "last_packet_seconds_ago": 0.02}]
         }));
         assert!(text.contains("trip       -\n") && text.contains("recording  yes\n"), "{text}");
-        assert!(text.contains("caller  rtp   500      86000  0.0 s ago    3 source_mismatch\n"), "{text}");
+        assert!(text.contains("caller  rtp   xdp   500      86000  0.0 s ago    3 source_mismatch\n"), "{text}");
         assert_eq!(calls(&json!({"calls": []})), "no calls in progress\n");
     }
 

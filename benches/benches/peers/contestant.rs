@@ -15,10 +15,10 @@ use rustix::process::Pid;
 use rustix::thread::{sched_getaffinity, sched_setaffinity};
 use tempfile::TempDir;
 use tests::http::Client;
+use tests::namespaces::{NETWORK, PARTIES, RELAY};
 use tests::process::Process;
 
 use super::Bench;
-use super::namespaces::{NETWORK, PARTIES, RELAY};
 
 /// Where NG is answered.
 pub const NG: SocketAddr = SocketAddr::new(RELAY, 2223);
@@ -86,7 +86,7 @@ impl Contestant {
     }
 
     fn rtpengine(&mut self, bench: &Bench) {
-        let mut command = bench.link.relay.command("rtpengine", bench.cores.relay);
+        let mut command = bench.link.relay.command_on("rtpengine", bench.cores.relay);
         // As ours is set: ports at once free for the next call, a call away at its delete. Its log on errors and warnings.
         command.args([
             "--config-file=none",
@@ -113,7 +113,7 @@ impl Contestant {
         fs::write(self.folder.path().join(SETTINGS_OF_LOAD), format!("[control]\nhttp = \"{HTTP}\"\n"))?;
         let state = self.folder.path().join(STATE);
         let start = |contestant: &mut Self, name, core| {
-            let mut command = bench.link.relay.command(bench.programs.join(format!("bauta-{name}")), core);
+            let mut command = bench.link.relay.command_on(bench.programs.join(format!("bauta-{name}")), core);
             command
                 .arg("--state")
                 .arg(&state)

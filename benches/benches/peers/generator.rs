@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
+use tests::namespaces::PARTIES;
 use tests::process::Process;
 
 use super::Bench;
 use super::contestant::{Contestant, NG, SETTINGS_OF_LOAD, STATE};
-use super::namespaces::PARTIES;
 
 /// The parties' ports: below those that the kernel gives to NG clients.
 const PORTS: &str = "10000-32767";
@@ -171,7 +171,7 @@ impl Generator {
 /// What every load has in common.
 fn command(bench: &Bench, contestant: &Contestant) -> Command {
     let core = bench.cores.generator;
-    let mut command = bench.link.generator.command(bench.programs.join("bauta"), core);
+    let mut command = bench.link.generator.command_on(bench.programs.join("bauta"), core);
     command.args(["load", "--ng", &NG.to_string(), "--core", &core.to_string()]);
     command.args(["--from", &PARTIES.map(|party| party.to_string()).join(","), "--ports", PORTS]);
     command.args(["--json", REPORT]).current_dir(contestant.folder());

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use benches::proc::{self, CoreTime};
 use benches::steady::Sample;
+use tests::namespaces::DEVICE;
 
 use super::contestant::Contestant;
-use super::namespaces::DEVICE;
 
 /// All that a contestant has cost until a moment.
 pub struct Snapshot {

@@ -25,6 +25,8 @@ use crate::quality::sound::Sound;
 const NOW: &str = "bauta_calls";
 const ENDED: &str = "bauta_calls_ended_total";
 const LANE: &str = "bauta_relay_lane";
+/// The lane of a stream that the relay has promoted.
+const EXPRESS: &str = "xdp";
 
 /// How many calls ended, by reason.
 #[derive(Default)]
@@ -55,11 +57,11 @@ impl LiveCalls for Calls {
                 Ok(client) => client.ask(Request::Read { call: call.key }).await.ok(),
                 Err(_) => None,
             };
+            let lane = self.link.facts().lane.unwrap_or_default();
             let streams = match counters {
-                Some(Reply::Counters(counters)) => streams(&call, &counters),
+                Some(Reply::Counters(counters)) => streams(&call, &counters, &lane),
                 _ => Vec::new(),
             };
-            let lane = self.link.facts().lane.unwrap_or_default();
             Some(CallDetail { summary: summary(&call), lane, streams })
         })
     }
@@ -180,10 +182,11 @@ fn summary(call: &Call) -> CallSummary {
     }
 }
 
-fn streams(call: &Call, counters: &CallCounters) -> Vec<StreamFacts> {
+fn streams(call: &Call, counters: &CallCounters, lane: &str) -> Vec<StreamFacts> {
     let facts = |of: &Sound<'_>, kind, count: Count, rtp: bool| StreamFacts {
         from: of.side(),
         kind,
+        lane: if rtp && of.counters.express { EXPRESS.to_owned() } else { lane.to_owned() },
         packets: count.packets,
         bytes: count.bytes,
         // The relay counts events and drops per leg; they are told with its RTP.
@@ -246,6 +249,8 @@ fn write_relay(text: &mut Text, stats: &Stats) {
         }
     };
     each(text, "bauta_relay_sockets", Kind::Gauge, "Sockets open.", |w| w.sockets);
+    let help = "Rows (each one direction of a stream) that the express lane executes.";
+    each(text, "bauta_relay_express_rows", Kind::Gauge, help, |w| w.express_rows);
     each(text, "bauta_relay_packets_per_second", Kind::Gauge, "Packets received in the last second.", |w| {
         w.load.packets_per_second
     });

@@ -95,7 +95,7 @@ fn media(
     });
     let last = counters.last_packet_ms.map(|ms| now.saturating_sub_unsigned(ms / 1000));
     let stream =
-        |flag: &'static str, port: u16, address: Option<std::net::SocketAddr>, count: Count, errors: u64| {
+        |kind: &'static str, port: u16, address: Option<std::net::SocketAddr>, count: Count, errors: u64| {
             let mut stream = Value::dict([("local port", i64::from(port).into())]);
             if let Some(local) = local {
                 stream = stream.with("local address", local.address.to_string());
@@ -109,9 +109,12 @@ fn media(
                 ]);
                 stream = stream.with("endpoint", endpoint.clone()).with("advertised endpoint", endpoint);
             }
+            let mut flags = vec![Value::from(kind)];
+            // rtpengine's word for what its own fast path moves.
+            flags.extend((kind == "RTP" && counters.express).then(|| Value::from("kernelized")));
             stream
                 .with("last packet", last.filter(|_| count.packets > 0).unwrap_or(0))
-                .with("flags", vec![Value::from(flag)])
+                .with("flags", flags)
                 .with("stats", stats(count, errors))
         };
     let ssrc = || counters.quality.map(|quality| Value::from(i64::from(quality.ssrc)));

@@ -48,6 +48,7 @@ fn streams() -> Vec<StreamFacts> {
     let facts = |kind, sound, events| StreamFacts {
         from: "caller",
         kind,
+        lane: "uring".into(),
         packets: 10,
         bytes: 1_720,
         drops: [("payload_type".into(), 1)].into(),

@@ -9,6 +9,7 @@ use crate::call::{CallKey, Leg};
 use crate::program::message::{CallCounters, Count, LegCounters, Refusal, Stream};
 use crate::row::{Identity, Pair, Port, Row};
 use crate::sys::clock::{Now, Timeline};
+use crate::sys::socket;
 use crate::table::Slot;
 use crate::tap::{Kind, Record};
 
@@ -101,6 +102,9 @@ impl Engine {
             return Err(Refusal::OutOfFiles);
         }
         let mut call = self.calls.remove(&key).ok_or(Refusal::UnknownCall)?;
+        if !streams.is_empty() {
+            self.alight(call.slots(), true, now.mono_ns);
+        }
         for (slots, stream) in call.streams.iter().zip(streams) {
             for slot in slots.iter().flatten() {
                 if let Some(row) = self.table.at_mut(slot.index) {
@@ -125,6 +129,7 @@ impl Engine {
         let Some(call) = self.calls.get_mut(&key) else { return Vec::new() };
         let gone = call.streams.split_off(keep.min(call.streams.len()));
         let slots: Vec<Slot> = gone.into_iter().flatten().flatten().collect();
+        self.alight(slots.iter().copied(), true, 0);
         for slot in &slots {
             self.table.clear(*slot);
         }
@@ -136,6 +141,9 @@ impl Engine {
         let call = self.calls.get_mut(&key).ok_or(Refusal::UnknownCall)?;
         let changed = std::mem::replace(&mut call.paused, paused) != paused;
         if call.recorded && changed {
+            let slots: Vec<Slot> = call.slots().collect();
+            self.alight(slots.into_iter(), false, now.mono_ns);
+            let call = self.calls.get(&key).ok_or(Refusal::UnknownCall)?;
             for slot in call.streams.iter().flatten().flatten() {
                 if let Some(row) = self.table.at_mut(slot.index) {
                     row.tapping = !paused;
@@ -156,6 +164,9 @@ impl Engine {
         label: Option<Vec<u8>>,
         now: Now,
     ) -> Result<(CallCounters, Vec<Slot>), Refusal> {
+        let call = self.calls.get(&key).ok_or(Refusal::UnknownCall)?;
+        let slots: Vec<Slot> = call.slots().collect();
+        self.alight(slots.into_iter(), true, now.mono_ns);
         let counters = self.read(key, now)?;
         let call = self.calls.remove(&key).ok_or(Refusal::UnknownCall)?;
         for slot in call.slots() {
@@ -212,6 +223,7 @@ impl Engine {
             rtp: sum(|r| r.rtp),
             rtcp: sum(|r| r.rtcp),
             settled: self.table.get(rtp).and_then(|r| r.source.settled()),
+            express: self.table.get(rtp).is_some_and(Row::is_express),
             last_packet_ms: last.map(|ns| now.mono_ns.saturating_sub(ns) / 1_000_000),
             drops,
             tap_lost: rows().map(|r| r.tap_lost).sum(),
@@ -226,10 +238,12 @@ impl Engine {
         for NewStream { stream, sockets, seeds } in streams {
             let number = u8::try_from(call.streams.len()).unwrap_or(u8::MAX);
             let mut slots = Vec::with_capacity(4);
+            let mut locals = Vec::with_capacity(4);
             for socket in sockets.into_iter().flatten() {
                 // There were enough free slots before the first was taken.
                 let Some(slot) = self.table.take() else { return openings };
                 slots.push(slot);
+                locals.push(if self.boards() { socket::local(&socket) } else { None });
                 openings.push(Opening { slot, socket });
             }
             let [caller_rtp, caller_rtcp, callee_rtp, callee_rtcp] = *slots.as_slice() else {
@@ -238,6 +252,7 @@ impl Engine {
             let legs = [[caller_rtp, caller_rtcp], [callee_rtp, callee_rtcp]];
             let pairs = legs.map(|[rtp, rtcp]| Pair { rtp: rtp.index, rtcp: rtcp.index });
             let [caller, callee] = pairs;
+            let mut locals = locals.into_iter();
             for ((leg, slots), seed) in Leg::BOTH.into_iter().zip(legs).zip(seeds) {
                 let first = call.streams.first().and_then(|s| s.get(leg as usize)).map(|[rtp, _]| *rtp);
                 let first = first.and_then(|rtp| self.table.get(rtp)).map(|row| row.mask);
@@ -248,6 +263,7 @@ impl Engine {
                         Identity { call: call_key, leg, stream: number, port, own, peer, timeline };
                     let mut row = Row::new(identity, seed);
                     first.iter().for_each(|first| row.mask.share_cname(first));
+                    row.local = locals.next().flatten();
                     row.tapping = call.recorded && !call.paused;
                     row.signal(&stream, now.mono_ns, self.spans.learn_window_ns);
                     self.table.put(slot, row);
@@ -271,6 +287,7 @@ impl Engine {
         if call.paused {
             self.tapping.event(record(Kind::Pause), Vec::new());
         }
+        self.alight(call.slots(), false, now.mono_ns);
         for slot in call.streams.iter().flatten().flatten() {
             if let Some(row) = self.table.at_mut(slot.index) {
                 row.tapping = !call.paused;

@@ -50,6 +50,7 @@ impl Engine {
     /// What this engine knows. Its lane must have stopped, every slot that it closed must have been released, and every
     /// digit must have been taken.
     pub fn export(&mut self) -> State {
+        self.alight_all();
         State {
             rows: self.table.rows().map(|(slot, row)| (slot, row.clone())).collect(),
             calls: self.calls.values().cloned().collect(),
@@ -77,6 +78,8 @@ impl Engine {
             forwarded,
             received,
             drops,
+            #[cfg(feature = "xdp")]
+            station: None,
         })
     }
 }

@@ -86,6 +86,12 @@ impl Tapping {
         }
     }
 
+    /// Packets of a recorded row were forwarded, the last one now, and cannot be copied.
+    #[cfg(feature = "xdp")]
+    pub(super) fn missing(&mut self, row: &mut Row, packets: u64, mono_ns: u64) {
+        (0..packets).for_each(|_| self.missed(row, Now { mono_ns, wall_ns: 0 }));
+    }
+
     #[cold]
     fn missed(&mut self, row: &mut Row, now: Now) {
         self.lost += 1;

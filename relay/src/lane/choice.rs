@@ -32,15 +32,18 @@ impl LaneKind {
 pub enum Choice {
     /// The best lane that the kernel allows.
     Auto,
-    /// This lane or none.
+    /// The express lane, beside the best socket lane, or none.
+    Express,
+    /// This lane alone, or none.
     Only(LaneKind),
 }
 
 impl Setting for Choice {
-    const KIND: &'static str = "\"auto\", \"uring\" or \"mmsg\"";
+    const KIND: &'static str = "\"auto\", \"xdp\", \"uring\" or \"mmsg\"";
     fn read(value: &toml_edit::Value) -> Result<Self, String> {
         match value.as_str() {
             Some("auto") => Ok(Self::Auto),
+            Some("xdp") => Ok(Self::Express),
             Some("uring") => Ok(Self::Only(LaneKind::Uring)),
             Some("mmsg") => Ok(Self::Only(LaneKind::Mmsg)),
             _ => Err(format!("expected {}", Self::KIND)),
@@ -49,12 +52,13 @@ impl Setting for Choice {
     fn show(&self) -> String {
         match self {
             Self::Auto => "\"auto\"".into(),
+            Self::Express => "\"xdp\"".into(),
             Self::Only(kind) => format!("\"{}\"", kind.name()),
         }
     }
 }
 
-/// Tries what was chosen. Gives the lane and the reason, a sentence; an error only where a lane was demanded that
+/// Tries what was chosen. Gives the socket lane and the reason, a sentence; an error only where a lane was demanded that
 /// the kernel refuses.
 pub fn choose(choice: Choice) -> io::Result<(LaneKind, String)> {
     choose_with(choice, probe)
@@ -65,7 +69,7 @@ fn choose_with(choice: Choice, probe: impl Fn() -> io::Result<()>) -> io::Result
         (Choice::Only(LaneKind::Mmsg), _) | (_, false) => {
             Ok((LaneKind::Mmsg, "relay.lane = \"mmsg\" in the settings".into()))
         }
-        (Choice::Auto, true) => Ok(match probe() {
+        (Choice::Auto | Choice::Express, true) => Ok(match probe() {
             Ok(()) => (LaneKind::Uring, "the kernel offers io_uring with all that the lane needs".into()),
             Err(e) => (LaneKind::Mmsg, format!("io_uring is refused ({})", explain(&e))),
         }),

@@ -22,6 +22,8 @@ pub struct LegCounters {
     pub rtcp: Count,
     /// Where the leg's RTP comes from and goes to, once settled.
     pub settled: Option<SocketAddr>,
+    /// Its RTP is on the express lane now.
+    pub express: bool,
     /// Milliseconds since the last forwarded packet; none if there was none.
     pub last_packet_ms: Option<u64>,
     /// Packets dropped, by reason; reasons without drops are left out.
@@ -161,6 +163,8 @@ pub struct InterfaceStats {
 pub struct WorkerStats {
     /// Sockets open now.
     pub sockets: u64,
+    /// Rows that the express lane executes now.
+    pub express_rows: u64,
     /// What it does at present.
     pub load: Load,
     /// Handed to the kernel; those that it refused are in `drops` too, as `send_blocked` and `send_failed`.

@@ -7,7 +7,7 @@ pub use super::media::*;
 pub use crate::call::{CallKey, Leg};
 
 /// Protocol version, told in [`Request::Hello`]; a relay answers only its own.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 /// What one frame carries.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -24,7 +24,7 @@ impl Guise {
 
     /// What is added to sequence numbers in RTP.
     #[inline]
-    pub(super) fn offset(self) -> u16 {
+    pub fn offset(self) -> u16 {
         let [.., high, low] = self.sequence.to_be_bytes();
         u16::from_be_bytes([high, low])
     }

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 /// Binds a UDP socket to `address` with a receive buffer of `receive_buffer` bytes (the kernel may grant less). What it
 /// sends is marked with `dscp` (0 to 63).
@@ -24,10 +24,13 @@ pub fn bind(address: SocketAddr, receive_buffer: usize, dscp: u8) -> io::Result<
     Ok(socket.into())
 }
 
+/// The address and port that a socket is bound to.
+pub fn local(socket: &OwnedFd) -> Option<SocketAddr> {
+    SockRef::from(socket).local_addr().ok()?.as_socket()
+}
+
 #[cfg(test)]
 mod tests {
-    use socket2::SockRef;
-
     use super::*;
 
     #[test]

@@ -1,5 +1,8 @@
 //! Two hosts on one machine: network namespaces with a veth pair between them, gone when this is dropped.
 //!
+//! Frames carry whole checksums, as a network's do, and either device takes what an XDP program of the other one sends. It
+//! needs root, `ip` and `ethtool`.
+//!
 //! A program is put into its namespace before it starts; of this process only threads that ask something go in, and end
 //! there.
 
@@ -11,7 +14,8 @@ use std::process::{Command, Stdio};
 use std::thread;
 
 use anyhow::{Context, Result, ensure};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use rustix::process::Pid;
+use rustix::thread::{CpuSet, LinkNameSpaceType, move_into_link_name_space, sched_setaffinity};
 
 /// The network device in each namespace.
 pub const DEVICE: &str = "media";
@@ -24,6 +28,7 @@ pub const PARTIES: [IpAddr; 2] =
 pub const NETWORK: &str = "198.18.0.0/24";
 
 /// Both hosts, joined.
+#[derive(Debug)]
 pub struct Link {
     /// Where what is measured runs.
     pub relay: Space,
@@ -32,20 +37,52 @@ pub struct Link {
 }
 
 impl Link {
-    /// Makes both, under names that no other process has.
-    pub fn make() -> Result<Self> {
+    /// Makes both, under names that no other process has: they begin with `bauta-` and `what`.
+    pub fn make(what: &str) -> Result<Self> {
         let id = std::process::id();
-        let relay = Space::make(format!("bauta-peers-{id}-relay"))?;
-        let generator = Space::make(format!("bauta-peers-{id}-load"))?;
+        let relay = Space::make(format!("bauta-{what}-{id}-relay"))?;
+        let generator = Space::make(format!("bauta-{what}-{id}-load"))?;
         let peer = ["type", "veth", "peer", "name", DEVICE, "netns", &generator.name];
         ip(["link", "add", DEVICE, "netns", &relay.name].into_iter().chain(peer))?;
         relay.address(&[RELAY])?;
         generator.address(&PARTIES)?;
+        for space in [&relay, &generator] {
+            space.run("ethtool", &["-K", DEVICE, "tx", "off", "gro", "on"])?;
+        }
         Ok(Self { relay, generator })
+    }
+
+    /// Has the kernel handle what comes to either device on a core of its own, in a thread that is accounted for: as if each
+    /// device's interrupts were bound there. Without, a frame is handled on the core that sent it.
+    pub fn received_on(&self, relay: usize, generator: usize) -> Result<()> {
+        for (space, core) in [(&self.relay, relay), (&self.generator, generator)] {
+            let before = receivers()?;
+            let path = format!("/sys/class/net/{DEVICE}/threaded");
+            ip(["netns", "exec", &space.name, "sh", "-c", &format!("echo 1 >{path}")])?;
+            let mut new = receivers()?;
+            new.retain(|id| !before.contains(id));
+            ensure!(!new.is_empty(), "no thread of the kernel's handles what comes to {DEVICE}");
+            let mut set = CpuSet::new();
+            set.set(core);
+            new.into_iter().try_for_each(|id| sched_setaffinity(Some(id), &set))?;
+        }
+        Ok(())
     }
 }
 
+/// The kernel's threads that handle what comes to devices of this name.
+fn receivers() -> Result<Vec<Pid>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc")?.flatten() {
+        let id = entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw);
+        let name = std::fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+        found.extend(id.filter(|_| name.starts_with(&format!("napi/{DEVICE}-"))));
+    }
+    Ok(found)
+}
+
 /// A namespace.
+#[derive(Debug)]
 pub struct Space {
     name: String,
 }
@@ -64,17 +101,40 @@ impl Space {
         ip(["-n", &self.name, "link", "set", DEVICE, "up"])
     }
 
+    /// Runs a program of the system in here, to its end.
+    fn run(&self, program: &str, words: &[&str]) -> Result<()> {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net={}", self.path())).arg(program).args(words).stdin(Stdio::null());
+        let done = command.output().context("nsenter (apt-get install util-linux)")?;
+        let said = String::from_utf8_lossy(&done.stderr);
+        ensure!(done.status.success(), "{program} {words:?} (apt-get install {program}): {}", said.trim());
+        Ok(())
+    }
+
     fn path(&self) -> String {
         format!("/run/netns/{}", self.name)
     }
 
     /// `program`, to be started in here on `core` alone. It is killed when this process goes, however that happens.
     /// Each of the words before it turns into the next, so the process id is the program's own.
-    pub fn command(&self, program: impl AsRef<OsStr>, core: usize) -> Command {
+    pub fn command_on(&self, program: impl AsRef<OsStr>, core: usize) -> Command {
+        let mut command = self.enter();
+        command.args(["taskset", "--cpu-list", &core.to_string()]).arg(program);
+        command
+    }
+
+    /// The same, on whatever core.
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = self.enter();
+        command.arg(program);
+        command
+    }
+
+    fn enter(&self) -> Command {
         let mut command = Command::new("setpriv");
         // `ip netns exec` would hide /sys/fs/bpf.
         command.args(["--pdeathsig", "KILL", "nsenter", &format!("--net={}", self.path())]);
-        command.args(["taskset", "--cpu-list", &core.to_string()]).arg(program).env_remove("RUST_LOG");
+        command.env_remove("RUST_LOG");
         command
     }
 

@@ -1,0 +1,31 @@
+//! The engine of a relay that was built without the express lane.
+
+use super::Engine;
+use crate::sys::clock::Now;
+use crate::table::Slot;
+
+impl Engine {
+    /// No row ever is.
+    pub const fn on_express(&self) -> bool {
+        false
+    }
+
+    pub(super) const fn boards(&self) -> bool {
+        false
+    }
+
+    /// There is nothing to do.
+    pub const fn express(&mut self, _now: Now) {}
+
+    pub(super) fn alight(&mut self, _slots: impl Iterator<Item = Slot>, _off: bool, _now_ns: u64) {}
+
+    pub(super) const fn alight_all(&mut self) {}
+
+    pub(super) const fn express_rows(&self) -> u64 {
+        0
+    }
+
+    pub(super) fn express_counters(&self) -> Vec<(String, u64)> {
+        Vec::new()
+    }
+}

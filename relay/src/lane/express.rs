@@ -1,0 +1,132 @@
+//! Whether there is an express lane beside the socket lane, where it is attached, and why it is not. At start.
+
+use std::io;
+
+use super::Express;
+use super::choice::Choice;
+use crate::interface::Interface;
+use crate::options::Options;
+use crate::settings::Setting;
+
+/// The setting `relay.xdp_mode`: where the express lane's program is put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Into the driver; where the lane is demanded and the driver does not take it, behind it.
+    Auto,
+    /// Into the driver or nowhere.
+    Driver,
+    /// Behind the driver, where packets are the kernel's already: slower, and every interface takes it.
+    Generic,
+}
+
+impl Setting for Mode {
+    const KIND: &'static str = "\"auto\", \"driver\" or \"generic\"";
+    fn read(value: &toml_edit::Value) -> Result<Self, String> {
+        match value.as_str() {
+            Some("auto") => Ok(Self::Auto),
+            Some("driver") => Ok(Self::Driver),
+            Some("generic") => Ok(Self::Generic),
+            _ => Err(format!("expected {}", Self::KIND)),
+        }
+    }
+    fn show(&self) -> String {
+        match self {
+            Self::Auto => "\"auto\"",
+            Self::Driver => "\"driver\"",
+            Self::Generic => "\"generic\"",
+        }
+        .into()
+    }
+}
+
+/// The express lane of a process, or why there is none.
+#[derive(Debug, Default)]
+pub struct Opened {
+    /// Each worker's end; empty where there is none.
+    pub ends: Vec<Express>,
+    /// Where it is attached, or why there is none; a clause.
+    pub reason: String,
+    /// What has to live as long as the lane is to.
+    #[cfg(feature = "xdp")]
+    pub program: Option<super::xdp::program::Program>,
+}
+
+/// Opens the express lane for so many workers of so many slots, if the settings want it; `attach` it now, or later by
+/// [`Opened::attach`]. An error only where it is demanded and cannot be.
+pub fn open(
+    options: &Options,
+    interfaces: &[Interface],
+    workers: usize,
+    slots: u32,
+    attach: bool,
+) -> io::Result<Opened> {
+    if let Choice::Only(_) = options.lane {
+        return Ok(Opened::default());
+    }
+    let opened = try_open(options, interfaces, workers, slots).and_then(|mut opened| {
+        if attach {
+            opened.attach(options, interfaces)?;
+        }
+        Ok(opened)
+    });
+    match opened {
+        Ok(opened) => Ok(opened),
+        Err(why) if options.lane == Choice::Express => {
+            Err(io::Error::other(format!("relay.lane = \"xdp\", but there is no express lane: {why}")))
+        }
+        Err(why) => Ok(Opened { reason: format!("no express lane: {why}"), ..Opened::default() }),
+    }
+}
+
+#[cfg(not(feature = "xdp"))]
+fn try_open(_: &Options, _: &[Interface], _: usize, _: u32) -> Result<Opened, String> {
+    Err("this relay was built without it".into())
+}
+
+#[cfg(not(feature = "xdp"))]
+impl Opened {
+    /// There is nothing to attach.
+    pub fn attach(&mut self, _: &Options, _: &[Interface]) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+#[cfg(feature = "xdp")]
+fn try_open(
+    options: &Options,
+    interfaces: &[Interface],
+    workers: usize,
+    slots: u32,
+) -> Result<Opened, String> {
+    use std::time::Duration;
+
+    use super::xdp::program::{Plan, load};
+
+    let addresses: Vec<_> = interfaces.iter().flat_map(|i| i.addresses.iter().copied()).collect();
+    let workers = u32::try_from(workers).map_err(|e| e.to_string())?;
+    let expiry = Duration::from_secs(options.xdp_expiry_seconds.into());
+    let (program, ends) = load(&Plan { workers, slots, addresses: &addresses, expiry })?;
+    Ok(Opened { ends, reason: String::new(), program: Some(program) })
+}
+
+#[cfg(feature = "xdp")]
+impl Opened {
+    /// Attaches it to the interfaces that the settings name, or else to those that have the addresses of media.
+    pub fn attach(&mut self, options: &Options, interfaces: &[Interface]) -> Result<(), String> {
+        let Some(program) = &mut self.program else { return Ok(()) };
+        let names = if options.xdp_interfaces.is_empty() {
+            let addresses: Vec<_> =
+                interfaces.iter().flat_map(|i| &i.addresses).map(|a| a.bound).collect();
+            crate::sys::interfaces::having(&addresses).map_err(|e| e.to_string())?
+        } else {
+            options.xdp_interfaces.clone()
+        };
+        if names.is_empty() {
+            return Err("no interface has the addresses of media".into());
+        }
+        let demanded = options.lane == Choice::Express;
+        let attached = program.attach(&names, options.xdp_mode, demanded)?;
+        self.reason = format!("express lane on {}", attached.join(", "));
+        Ok(())
+    }
+}
