@@ -7,10 +7,10 @@ mod calls;
 mod digits;
 #[cfg(feature = "xdp")]
 pub mod express;
-#[cfg(not(feature = "xdp"))]
-mod no_express;
 pub mod handover;
 mod learning;
+#[cfg(not(feature = "xdp"))]
+mod no_express;
 mod reports;
 mod tapping;
 mod watch;

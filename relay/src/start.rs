@@ -70,7 +70,13 @@ impl Ground {
     }
 
     /// Opens the express lane, if it is wanted; `attach` it now, or by [`Self::attach`].
-    fn open_express(&mut self, options: &Options, workers: usize, slots: u32, attach: bool) -> anyhow::Result<()> {
+    fn open_express(
+        &mut self,
+        options: &Options,
+        workers: usize,
+        slots: u32,
+        attach: bool,
+    ) -> anyhow::Result<()> {
         self.express = express::open(options, &self.interfaces, workers, slots, attach)?;
         // Workers take theirs from the end.
         self.express.ends.reverse();

@@ -4,6 +4,7 @@
 //!
 //! Needs the right to load programs (`CAP_BPF`); says so where it is missing.
 #![cfg(feature = "xdp")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 #[path = "express/frames.rs"]
 mod frames;

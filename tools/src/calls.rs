@@ -96,7 +96,8 @@ fn call(answer: &Value) -> String {
         let fact = if key == "recording" { recording(answer) } else { word(&answer[key]) };
         facts.push([key.to_owned(), fact]);
     }
-    let heading = ["FROM", "KIND", "LANE", "PACKETS", "BYTES", "LAST PACKET", "NOT FORWARDED"].map(str::to_owned);
+    let heading =
+        ["FROM", "KIND", "LANE", "PACKETS", "BYTES", "LAST PACKET", "NOT FORWARDED"].map(str::to_owned);
     let streams = answer["streams"].as_array().map(Vec::as_slice).unwrap_or_default();
     let rows = streams.iter().map(|stream| {
         let text = |key: &str| word(&stream[key]);
@@ -162,7 +163,10 @@ mod tests {
                          "drops": {"source_mismatch": 3}, "last_packet_seconds_ago": 0.02}]
         }));
         assert!(text.contains("trip       -\n") && text.contains("recording  yes\n"), "{text}");
-        assert!(text.contains("caller  rtp   xdp   500      86000  0.0 s ago    3 source_mismatch\n"), "{text}");
+        assert!(
+            text.contains("caller  rtp   xdp   500      86000  0.0 s ago    3 source_mismatch\n"),
+            "{text}"
+        );
         assert_eq!(calls(&json!({"calls": []})), "no calls in progress\n");
     }
 

@@ -234,10 +234,8 @@ impl Engine {
         use std::ops::Bound::{Excluded, Unbounded};
         let from = station.looked.map_or(Unbounded, Excluded);
         let some = self.calls.range((from, Unbounded)).take(CALLS);
-        let slots: Vec<Slot> = some
-            .clone()
-            .flat_map(|(_, call)| call.streams.iter().flatten().map(|[rtp, _]| *rtp))
-            .collect();
+        let slots: Vec<Slot> =
+            some.clone().flat_map(|(_, call)| call.streams.iter().flatten().map(|[rtp, _]| *rtp)).collect();
         let last = some.last().map(|(key, _)| *key);
         // Behind the last one comes the first.
         station.looked = last;
@@ -266,9 +264,7 @@ impl Engine {
                     }
                 }
                 // The program put it to rest, and what went up never came.
-                Stage::Active
-                    if express.row(slot.index).is_some_and(|row| row.state() != State::Active) =>
-                {
+                Stage::Active if express.row(slot.index).is_some_and(|row| row.state() != State::Active) => {
                     if let Some(row) = self.table.at_mut(slot.index) {
                         row.boarding.stage = Stage::Rest(now_ns);
                     }

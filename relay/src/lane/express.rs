@@ -115,8 +115,7 @@ impl Opened {
     pub fn attach(&mut self, options: &Options, interfaces: &[Interface]) -> Result<(), String> {
         let Some(program) = &mut self.program else { return Ok(()) };
         let names = if options.xdp_interfaces.is_empty() {
-            let addresses: Vec<_> =
-                interfaces.iter().flat_map(|i| &i.addresses).map(|a| a.bound).collect();
+            let addresses: Vec<_> = interfaces.iter().flat_map(|i| &i.addresses).map(|a| a.bound).collect();
             crate::sys::interfaces::having(&addresses).map_err(|e| e.to_string())?
         } else {
             options.xdp_interfaces.clone()

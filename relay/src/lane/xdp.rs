@@ -87,9 +87,8 @@ impl Express {
 
     /// What packets that leave from `local` are marked with (RFC 2474).
     pub fn dscp(&self, local: SocketAddr) -> u8 {
-        let ours = |a: &&Address| {
-            a.bound == local.ip() && (a.ports.first..=a.ports.last).contains(&local.port())
-        };
+        let ours =
+            |a: &&Address| a.bound == local.ip() && (a.ports.first..=a.ports.last).contains(&local.port());
         self.addresses.iter().find(ours).map_or(0, |address| address.dscp)
     }
 

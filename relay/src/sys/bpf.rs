@@ -96,9 +96,8 @@ pub fn run(program: BorrowedFd<'_>, frame: &mut Vec<u8>) -> io::Result<u32> {
         ..TestRun::default()
     };
     // SAFETY: the kernel reads `size_in` bytes at `data_in` and writes at most `size_out` at `data_out`, and the attributes.
-    let done = unsafe {
-        libc::syscall(libc::SYS_bpf, BPF_PROG_TEST_RUN, &raw mut attributes, size_of::<TestRun>())
-    };
+    let done =
+        unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_TEST_RUN, &raw mut attributes, size_of::<TestRun>()) };
     if done != 0 {
         return Err(io::Error::last_os_error());
     }

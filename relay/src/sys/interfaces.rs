@@ -31,12 +31,13 @@ pub fn having(addresses: &[IpAddr]) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
+#[allow(clippy::cast_ptr_alignment, reason = "the kernel's are aligned for any family")]
 /// # Safety
 ///
 /// `address` must be the beginning of an address as large as its family's are.
 unsafe fn ip(address: &libc::sockaddr) -> Option<IpAddr> {
     let address = std::ptr::from_ref(address);
-    // SAFETY: as large as that, and the kernel's are aligned for any family.
+    // SAFETY: as large as that, and aligned.
     unsafe {
         match i32::from((*address).sa_family) {
             libc::AF_INET => {

@@ -64,7 +64,8 @@ impl Side {
         let locals = [&sockets[0][0], &sockets[1][0]].map(|s| s.local_addr().unwrap());
         let sockets = sockets.map(|leg| leg.map(OwnedFd::from));
         let stream = NewStream { stream: media.clone(), sockets, seeds: [1, 2] };
-        let new = NewCall { call: CALL, label: Some(b"call".to_vec()), max_seconds: 0, streams: vec![stream] };
+        let new =
+            NewCall { call: CALL, label: Some(b"call".to_vec()), max_seconds: 0, streams: vec![stream] };
         self.slots = self.engine.open(new, Now::read()).unwrap().into_iter().map(|o| o.slot).collect();
         locals
     }
@@ -157,7 +158,11 @@ impl Pair {
         main.engine.board(ends.pop().unwrap());
         let locals = main.open(&media, bound);
         reference.open(&media, bound);
-        let stream = |n: u16| Stream { sequence: 65_000 + n, timestamp: u32::MAX - 4_000, ssrc: 0xabc0 + u32::from(n) };
+        let stream = |n: u16| Stream {
+            sequence: 65_000 + n,
+            timestamp: u32::MAX - 4_000,
+            ssrc: 0xabc0 + u32::from(n),
+        };
         let descriptor = program.descriptor().unwrap();
         Some(Self {
             main,

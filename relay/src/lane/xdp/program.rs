@@ -105,11 +105,7 @@ pub fn load(plan: &Plan<'_>) -> Result<(Program, Vec<Express>), String> {
 }
 
 /// Each worker's end.
-fn ends(
-    program: &mut Ebpf,
-    plan: &Plan<'_>,
-    rows: u32,
-) -> Result<Vec<Express>, Box<dyn std::error::Error>> {
+fn ends(program: &mut Ebpf, plan: &Plan<'_>, rows: u32) -> Result<Vec<Express>, Box<dyn std::error::Error>> {
     let mut map = |name: &str| program.take_map(name).ok_or_else(|| format!("there is no map {name}"));
     let (Map::Array(shared), Map::Array(alive), Map::HashMap(places)) =
         (map("rows")?, map("alive")?, map("places")?)
@@ -142,7 +138,7 @@ fn ends(
 }
 
 /// What an error means to who reads it.
-fn refused(error: &dyn std::error::Error) -> String {
+fn refused(error: &(dyn std::error::Error + 'static)) -> String {
     let mut deepest = error;
     while let Some(source) = deepest.source() {
         deepest = source;

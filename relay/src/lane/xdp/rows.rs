@@ -211,9 +211,7 @@ impl SharedRow {
                 return;
             }
             // The program runs for less than a microsecond, on another core.
-            if before & LOCKED == 0
-                && self.control.compare_exchange(before, REST, AcqRel, Acquire).is_ok()
-            {
+            if before & LOCKED == 0 && self.control.compare_exchange(before, REST, AcqRel, Acquire).is_ok() {
                 return;
             }
             std::hint::spin_loop();
