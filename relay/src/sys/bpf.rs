@@ -79,6 +79,7 @@ struct TestRun {
     flags: u32,
     cpu: u32,
     batch_size: u32,
+    unused: u32,
 }
 
 /// Has the kernel run an XDP program on `frame` (14 bytes or more), as if it had come to the first interface. Gives the

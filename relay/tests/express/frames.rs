@@ -97,7 +97,10 @@ impl Stream {
     pub fn next(&mut self, kind: Kind, chance: &mut Chance) -> Vec<u8> {
         self.sequence = self.sequence.wrapping_add(1);
         self.timestamp = self.timestamp.wrapping_add(160);
-        let (mut first, mut second, mut ssrc) = (0x80, 8, self.ssrc);
+        if kind == Kind::OtherSource {
+            self.ssrc = self.ssrc.wrapping_add(0x0101_0101);
+        }
+        let (mut first, mut second) = (0x80, 8);
         let mut rest = Vec::new();
         let mut length = if kind == Kind::Long { 1_200 } else { 160 - chance.below(40) };
         let mut behind: &[u8] = &[];
@@ -105,7 +108,6 @@ impl Stream {
             Kind::Marked => second |= 0x80,
             Kind::Event => (second, length) = (101, 4),
             Kind::PayloadType => second = 9,
-            Kind::OtherSource => ssrc ^= 0x5555_0000,
             Kind::Padded => (first, behind) = (0xa0, &[0, 0, 0, 4]),
             Kind::Extended => {
                 first = 0x90;
@@ -123,7 +125,7 @@ impl Stream {
         let mut packet = vec![first, second];
         packet.extend(self.sequence.to_be_bytes());
         packet.extend(self.timestamp.to_be_bytes());
-        packet.extend(ssrc.to_be_bytes());
+        packet.extend(self.ssrc.to_be_bytes());
         packet.extend(rest);
         packet.extend((0..length).map(|_| u8::try_from(chance.below(256)).unwrap()));
         packet.extend(behind);
@@ -176,7 +178,6 @@ pub fn frame(
             head
         }
         (IpAddr::V6(a), IpAddr::V6(b)) => {
-            let extended = matches!(kind, Kind::Options | Kind::Fragment);
             let extension: &[u8] = match kind {
                 Kind::Options => &[17, 0, 1, 4, 0, 0, 0, 0],
                 Kind::Fragment => &[17, 0, 0, 1, 0, 0, 0, 9],
@@ -193,7 +194,6 @@ pub fn frame(
             head.extend(a.octets());
             head.extend(b.octets());
             head.extend(extension);
-            let _ = extended;
             head
         }
         _ => unreachable!("one family"),

@@ -139,6 +139,7 @@ impl Pair {
         let (mut program, mut ends) = match load(&plan) {
             Ok(loaded) => loaded,
             Err(why) => {
+                assert!(why.contains("CAP_BPF") || why.contains("clang"), "{why}");
                 eprintln!("SKIPPED: {why}");
                 return None;
             }
@@ -273,7 +274,11 @@ impl Pair {
     /// Fails unless both counted the same, and told the recorder the same.
     #[track_caller]
     pub fn agree(&mut self) {
-        self.turn();
+        // Late enough for a look at what the program alone counts: of all calls, and then from the first one on.
+        for _ in 0..2 {
+            self.ahead_ns += SECOND;
+            self.turn();
+        }
         self.reference.listen();
         let [main, reference] = [&self.main, &self.reference].map(|side| {
             side.counters().streams[0].each_ref().map(|leg| {

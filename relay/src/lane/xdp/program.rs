@@ -90,7 +90,7 @@ pub fn load(plan: &Plan<'_>) -> Result<(Program, Vec<Express>), String> {
     }
     let most = plan.workers.checked_mul(plan.slots).ok_or("too many rows")?;
     let expiry = u64::try_from(plan.expiry.as_nanos()).unwrap_or(u64::MAX);
-    let mut program = EbpfLoader::new()
+    let program = EbpfLoader::new()
         .map_max_entries("rows", most)
         .map_max_entries("places", most)
         .map_max_entries("rings", plan.workers)
@@ -98,9 +98,10 @@ pub fn load(plan: &Plan<'_>) -> Result<(Program, Vec<Express>), String> {
         .override_global("EXPIRY_NS", &expiry, true)
         .load(OBJECT)
         .map_err(|e| refused(&e))?;
-    let workers = ends(&mut program, plan, most).map_err(|e| refused(&*e))?;
     let mut program = Program(program);
     program.express()?.load().map_err(|e| refused(&e))?;
+    // It holds its maps from now on.
+    let workers = ends(&mut program.0, plan, most).map_err(|e| refused(&*e))?;
     Ok((program, workers))
 }
 
