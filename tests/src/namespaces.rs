@@ -1,7 +1,7 @@
 //! Two hosts on one machine: network namespaces with a veth pair between them, gone when this is dropped.
 //!
-//! Frames carry whole checksums, as a network's do, and either device takes what an XDP program of the other one sends. It
-//! needs root, `ip` and `ethtool`.
+//! Frames carry whole checksums, as a network's do, and the generator's device takes what an XDP program of the other one
+//! sends. It needs root, `ip`, `ethtool` and `clang`.
 //!
 //! A program is put into its namespace before it starts; of this process only threads that ask something go in, and end
 //! there.
@@ -27,6 +27,10 @@ pub const PARTIES: [IpAddr; 2] =
 /// The network of all of them.
 pub const NETWORK: &str = "198.18.0.0/24";
 
+/// Passes every frame up.
+const PASS: &str = "__attribute__((section(\"xdp\"))) int pass(void *frame) { return 2; }\n\
+                    char _license[] __attribute__((section(\"license\"))) = \"GPL\";\n";
+
 /// Both hosts, joined.
 #[derive(Debug)]
 pub struct Link {
@@ -49,6 +53,16 @@ impl Link {
         for space in [&relay, &generator] {
             space.run("ethtool", &["-K", DEVICE, "tx", "off", "gro", "on"])?;
         }
+        // Without a program of its own a veth device leaves what one on the other end sends where it is.
+        let folder = tempfile::tempdir()?;
+        let (source, object) = (folder.path().join("pass.c"), folder.path().join("pass.o"));
+        std::fs::write(&source, PASS)?;
+        let mut clang = Command::new("clang");
+        clang.args(["-O2", "-target", "bpf", "-c"]).arg(&source).arg("-o").arg(&object);
+        let done = clang.status().context("clang (apt-get install clang)")?;
+        ensure!(done.success(), "clang: {done}");
+        let object = object.to_str().context("folder")?;
+        generator.run("ip", &["link", "set", "dev", DEVICE, "xdpdrv", "object", object, "section", "xdp"])?;
         Ok(Self { relay, generator })
     }
 

@@ -102,7 +102,7 @@ impl Engine {
     pub fn express(&mut self, now: Now) {
         let Some(mut station) = self.station.take() else { return };
         station.express.beat(now.mono_ns);
-        self.replay(&mut station);
+        self.replay(&mut station, false);
         if !station.pending.is_empty() {
             self.promote(&mut station, now.mono_ns);
         }
@@ -126,7 +126,7 @@ impl Engine {
     #[cold]
     fn came_up(&mut self, slot: Slot, now_ns: u64) {
         let Some(mut station) = self.station.take() else { return };
-        self.replay(&mut station);
+        self.replay(&mut station, true);
         let state = station.express.row(slot.index).map(rows::SharedRow::state);
         if let Some(row) = self.table.at_mut(slot.index)
             && state != Some(State::Active)
@@ -146,7 +146,7 @@ impl Engine {
             station.express.row(slot.index).into_iter().for_each(rows::SharedRow::rest);
         }
         if !aboard.is_empty() {
-            self.replay(&mut station);
+            self.replay(&mut station, true);
         }
         for slot in aboard {
             self.count_unseen(&station.express, &mut station.untold, slot);
@@ -181,9 +181,9 @@ impl Engine {
     }
 
     /// Replays what the program told, as if the packets had come to their sockets.
-    fn replay(&mut self, station: &mut Station) {
+    fn replay(&mut self, station: &mut Station, all: bool) {
         let Station { express, disagreed, .. } = station;
-        express.drain(|told, packet| {
+        express.drain(all, |told, packet| {
             let Some(source) = self.table.get(told.slot).and_then(|row| row.source.settled()) else {
                 return;
             };

@@ -94,15 +94,17 @@ impl Express {
 
     /// Hands over what the program told, up to now: each record with a buffer that begins with what of the packet was
     /// told, and is as long as the packet was.
-    pub fn drain(&mut self, mut each: impl FnMut(&Told<'_>, &mut [u8])) {
+    ///
+    /// `all`: waits for records that are being written on other cores.
+    pub fn drain(&mut self, all: bool, mut each: impl FnMut(&Told<'_>, &mut [u8])) {
         let Self { ring, packet, most, base, .. } = self;
-        let mut spins = 0;
+        let mut spins = if all { SPINS } else { 0 };
         for _ in 0..*most {
             let Some(record) = ring.next() else {
-                spins += 1;
-                if spins > SPINS {
+                if spins == 0 {
                     break;
                 }
+                spins -= 1;
                 std::hint::spin_loop();
                 continue;
             };
