@@ -30,8 +30,13 @@ impl Archive {
 
     /// Every finished archive of the POP.
     pub fn all(pop: &Pop) -> Vec<Self> {
+        Self::all_in(&pop.state())
+    }
+
+    /// Every finished archive in a state directory.
+    pub fn all_in(state: &Path) -> Vec<Self> {
         let mut found = Vec::new();
-        for path in files(&pop.state().join("archive")) {
+        for path in files(&state.join("archive")) {
             let folder = path.parent().expect("folder").to_owned();
             // The recorder writes in a hidden folder, and renames it when all is there.
             if folder.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".")) {

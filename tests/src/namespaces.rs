@@ -54,15 +54,7 @@ impl Link {
             space.run("ethtool", &["-K", DEVICE, "tx", "off", "gro", "on"])?;
         }
         // Without a program of its own a veth device leaves what one on the other end sends where it is.
-        let folder = tempfile::tempdir()?;
-        let (source, object) = (folder.path().join("pass.c"), folder.path().join("pass.o"));
-        std::fs::write(&source, PASS)?;
-        let mut clang = Command::new("clang");
-        clang.args(["-O2", "-target", "bpf", "-c"]).arg(&source).arg("-o").arg(&object);
-        let done = clang.status().context("clang (apt-get install clang)")?;
-        ensure!(done.success(), "clang: {done}");
-        let object = object.to_str().context("folder")?;
-        generator.run("ip", &["link", "set", "dev", DEVICE, "xdpdrv", "object", object, "section", "xdp"])?;
+        generator.pass_all()?;
         Ok(Self { relay, generator })
     }
 
@@ -115,14 +107,33 @@ impl Space {
         ip(["-n", &self.name, "link", "set", DEVICE, "up"])
     }
 
-    /// Runs a program of the system in here, to its end.
-    fn run(&self, program: &str, words: &[&str]) -> Result<()> {
+    /// Puts an XDP program on the device that passes every frame up.
+    pub fn pass_all(&self) -> Result<()> {
+        let folder = tempfile::tempdir()?;
+        let (source, object) = (folder.path().join("pass.c"), folder.path().join("pass.o"));
+        std::fs::write(&source, PASS)?;
+        let mut clang = Command::new("clang");
+        clang.args(["-O2", "-target", "bpf", "-c"]).arg(&source).arg("-o").arg(&object);
+        let done = clang.status().context("clang (apt-get install clang)")?;
+        ensure!(done.success(), "clang: {done}");
+        let object = object.to_str().context("folder")?;
+        self.run("ip", &["link", "set", "dev", DEVICE, "xdpdrv", "object", object, "section", "xdp"])
+            .map(drop)
+    }
+
+    /// What `ip link` says of the device.
+    pub fn device(&self) -> Result<String> {
+        self.run("ip", &["link", "show", "dev", DEVICE])
+    }
+
+    /// Runs a program of the system in here, to its end; gives what it prints.
+    fn run(&self, program: &str, words: &[&str]) -> Result<String> {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net={}", self.path())).arg(program).args(words).stdin(Stdio::null());
         let done = command.output().context("nsenter (apt-get install util-linux)")?;
         let said = String::from_utf8_lossy(&done.stderr);
         ensure!(done.status.success(), "{program} {words:?} (apt-get install {program}): {}", said.trim());
-        Ok(())
+        Ok(String::from_utf8_lossy(&done.stdout).into_owned())
     }
 
     fn path(&self) -> String {

@@ -4,10 +4,11 @@
 #![allow(clippy::expect_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use tempfile::TempDir;
+use tests::archive::Archive;
 use tests::deadline::{seconds, until};
 use tests::http::Client;
 use tests::namespaces::{Link, NETWORK, PARTIES, RELAY};
@@ -20,15 +21,15 @@ const HTTP: SocketAddr = SocketAddr::new(RELAY, 8090);
 /// A POP in a namespace, and phones in another one.
 struct Host {
     // Processes go before their folder and their namespace.
-    _control: Process,
-    _relay: Process,
+    _others: Vec<Process>,
+    relay: Process,
     folder: TempDir,
     link: Link,
 }
 
 impl Host {
-    /// Starts it with these settings of the relay. None, and says why, where there can be no express lane here.
-    fn start(settings: &str) -> Option<Self> {
+    /// Namespaces, and a folder with settings: these of the relay, and what the tests need. None where there can be none.
+    fn lay(settings: &str) -> Option<(Link, TempDir)> {
         if !installed(&["ip", "ethtool", "nsenter", "setpriv", "clang"]) {
             return None;
         }
@@ -43,37 +44,41 @@ impl Host {
              [control]\nng = \"{NG}\"\nng_allow = [\"{NETWORK}\"]\nhttp = \"{HTTP}\"\npacket_rate_multiple = 0\n"
         );
         std::fs::write(folder.path().join("pop.toml"), text).expect("settings");
-        let relay = Self::process(&link, folder.path(), "relay", &[]);
+        // Where the phones are, the relay's addresses are none of the host's.
+        let load = format!("[control]\nhttp = \"{HTTP}\"\n");
+        std::fs::write(folder.path().join("load.toml"), load).expect("settings");
+        Some((link, folder))
+    }
+
+    /// Starts a POP with these settings of the relay. None, and says why, where there can be no express lane here.
+    fn start(settings: &str) -> Option<Self> {
+        let (link, folder) = Self::lay(settings)?;
+        let mut relay = process(&link, folder.path(), "relay", &[]);
         let socket = folder.path().join("state/run/relay.sock");
         until("the relay listens or ends", seconds(20), || {
-            (socket.exists() || !relay.output().is_empty() && relay.output().contains("Error")).then_some(())
+            (relay.output().contains("ready: ") && socket.exists() || relay.ended().is_some()).then_some(())
         });
-        if relay.output().contains("there is no express lane") {
+        if relay.output().contains("CAP_BPF") {
             eprintln!("SKIPPED: {}", relay.output());
             return None;
         }
-        let control = Self::process(&link, folder.path(), "control", &[]);
-        let host = Self { _control: control, _relay: relay, folder, link };
-        host.ready();
+        assert!(relay.ended().is_none(), "{}", relay.output());
+        let control = process(&link, folder.path(), "control", &[]);
+        let host = Self { _others: vec![control], relay, folder, link };
+        until("control is ready", seconds(20), || {
+            let reply = host.link.relay.inside(|| Client::open(HTTP).try_get("/readyz"));
+            reply.expect("namespace").is_ok_and(|reply| reply.status == 200).then_some(())
+        });
         Some(host)
     }
 
-    fn process(link: &Link, folder: &Path, name: &str, words: &[&str]) -> Process {
-        let mut command = link.relay.command(ours(&format!("bauta-{name}")));
-        command.args(["--state", "state", "--config", "pop.toml"]).args(words).current_dir(folder);
-        Process::start(name, command, folder.join(format!("{name}.log")))
-    }
-
-    fn ready(&self) {
-        until("control is ready", seconds(20), || {
-            let reply = self.link.relay.inside(|| Client::open(HTTP).try_get("/readyz"));
-            reply.expect("namespace").is_ok_and(|reply| reply.status == 200).then_some(())
-        });
+    fn state(&self) -> PathBuf {
+        self.folder.path().join("state")
     }
 
     /// The sum of a metric's values over all its labels that contain `label`.
     fn metric(&self, name: &str, label: &str) -> u64 {
-        let state = self.folder.path().join("state");
+        let state = self.state();
         let ask = || Client::scope(HTTP, &state, "operator").get("/metrics").expect(200).body;
         let text = self.link.relay.inside(ask).expect("namespace");
         let values = text.lines().filter(|l| l.starts_with(name) && l.contains(label));
@@ -108,6 +113,13 @@ impl Host {
     }
 }
 
+/// Starts one of our programs on the relay's host.
+fn process(link: &Link, folder: &Path, name: &str, words: &[&str]) -> Process {
+    let mut command = link.relay.command(ours(&format!("bauta-{name}")));
+    command.args(["--state", "state", "--config", "pop.toml"]).args(words).current_dir(folder);
+    Process::start(name, command, folder.join(format!("{name}.log")))
+}
+
 #[test]
 fn calls_that_come_and_go_are_promoted_and_no_packet_is_lost_doubled_or_overtaken() {
     let Some(host) = Host::start("lane = \"xdp\"\nworkers = 2") else { return };
@@ -118,4 +130,67 @@ fn calls_that_come_and_go_are_promoted_and_no_packet_is_lost_doubled_or_overtake
     until("every call's rows are given back", seconds(10), || (host.rows() == 0).then_some(()));
     assert_eq!(host.metric("bauta_relay_lane_events_total", "express_disagreed"), 0);
     assert_eq!(host.metric("bauta_relay_lane_events_total", "express_untold"), 0);
+}
+
+#[test]
+fn an_upgrade_loses_no_packet_of_promoted_calls_and_promotes_them_again() {
+    let Some(mut host) = Host::start("lane = \"xdp\"\nworkers = 1") else { return };
+    let load = host.load("--calls 40 --seconds 14 --rate 40");
+    until("the rows are promoted", seconds(20), || (host.rows() == 80).then_some(()));
+    let new = process(&host.link, host.folder.path(), "relay", &["--take-over"]);
+    until("it took over", seconds(20), || new.output().contains("took over 40 call(s)").then_some(()));
+    let old = std::mem::replace(&mut host.relay, new);
+    until("the rows are promoted again", seconds(10), || (host.rows() == 80).then_some(()));
+    host.finish(load);
+    drop(old);
+}
+
+#[test]
+fn recorded_calls_are_whole_in_their_archives() {
+    let Some(mut host) = Host::start("lane = \"xdp\"\nworkers = 1") else { return };
+    host._others.insert(0, process(&host.link, host.folder.path(), "recorder", &[]));
+    until("the recorder is attached", seconds(20), || {
+        (host.metric("bauta_recorder_attached", "") > 0).then_some(())
+    });
+    let load = host.load("--calls 10 --seconds 8 --rate 20 --record --state state --config load.toml");
+    until("the rows are promoted", seconds(20), || (host.rows() == 20).then_some(()));
+    let report = host.finish(load);
+    let archives = until("ten archives", seconds(30), || {
+        let all = Archive::all_in(&host.state());
+        (all.len() == 10).then_some(all)
+    });
+    let packets: u64 = archives.iter().map(|a| a.number("/left/packets") + a.number("/right/packets")).sum();
+    assert_eq!(Some(packets), report["packets_sent"].as_u64(), "packets in the archives");
+    for archive in &archives {
+        assert!(archive.gaps().is_empty(), "{:#}", archive.manifest);
+        assert_eq!(archive.number("/left/lost") + archive.number("/right/lost"), 0);
+    }
+    archives[0].holds_and_tells_changes();
+}
+
+#[test]
+fn another_program_is_respected_and_ours_leaves_the_device_as_it_was() {
+    let Some(host) = Host::start("lane = \"xdp\"\nworkers = 1") else { return };
+    assert!(host.link.relay.device().expect("device").contains("prog/xdp"), "it is attached");
+    let Host { _others: others, relay, folder, link } = host;
+    drop((others, relay));
+    assert!(!link.relay.device().expect("device").contains("prog/xdp"), "it is gone");
+    link.relay.pass_all().expect("another program");
+    let with = |lane: &str| {
+        let path = folder.path().join("pop.toml");
+        let text = std::fs::read_to_string(&path).expect("settings");
+        let (before, behind) = text.split_once("lane = ").expect("lane");
+        let (_, behind) = behind.split_once('\n').expect("line");
+        std::fs::write(&path, format!("{before}lane = \"{lane}\"\n{behind}")).expect("settings");
+        process(&link, folder.path(), "relay", &[])
+    };
+    let mut demanded = with("xdp");
+    assert!(!demanded.finish(seconds(10)).success());
+    let said = demanded.output();
+    assert!(said.contains("relay.lane = \"xdp\"") && said.contains("another XDP program"), "{said}");
+    let auto = with("auto");
+    until("it goes on without", seconds(10), || auto.output().contains("ready: ").then_some(()));
+    assert!(auto.output().contains("no express lane: media does not take it"), "{}", auto.output());
+    drop(auto);
+    assert!(link.relay.device().expect("device").contains("prog/xdp"), "the other one is still there");
 }
