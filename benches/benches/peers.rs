@@ -137,9 +137,7 @@ impl Bench {
         let folder = env!("CARGO_TARGET_TMPDIR").into();
         std::fs::create_dir_all(&folder)?;
         let interrupted = interruption::interruption()?;
-        let link = Link::make("peers")?;
-        link.received_on(cores.relay, cores.generator)?;
-        Ok(Self { options, programs, folder, cores, link, interrupted })
+        Ok(Self { options, programs, folder, cores, link: Link::make("peers")?, interrupted })
     }
 
     /// Sleeps; an error where the bench is to end.

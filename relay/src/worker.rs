@@ -173,7 +173,6 @@ pub fn start(plan: Plan) -> io::Result<(Handle, io::Result<()>)> {
                 let Some(mut engine) = begin(plan.beginning, &mut *lane, plan.sockets, plan.spans) else {
                     return;
                 };
-                #[cfg(feature = "xdp")]
                 plan.express.into_iter().for_each(|express| engine.board(express));
                 let now = Now::read();
                 let mut worker = Worker {

@@ -14,8 +14,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 
 use anyhow::{Context, Result, ensure};
-use rustix::process::Pid;
-use rustix::thread::{CpuSet, LinkNameSpaceType, move_into_link_name_space, sched_setaffinity};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 /// The network device in each namespace.
 pub const DEVICE: &str = "media";
@@ -57,34 +56,6 @@ impl Link {
         generator.pass_all()?;
         Ok(Self { relay, generator })
     }
-
-    /// Has the kernel handle what comes to either device on a core of its own, in a thread that is accounted for: as if each
-    /// device's interrupts were bound there. Without, a frame is handled on the core that sent it.
-    pub fn received_on(&self, relay: usize, generator: usize) -> Result<()> {
-        for (space, core) in [(&self.relay, relay), (&self.generator, generator)] {
-            let before = receivers()?;
-            let path = format!("/sys/class/net/{DEVICE}/threaded");
-            ip(["netns", "exec", &space.name, "sh", "-c", &format!("echo 1 >{path}")])?;
-            let mut new = receivers()?;
-            new.retain(|id| !before.contains(id));
-            ensure!(!new.is_empty(), "no thread of the kernel's handles what comes to {DEVICE}");
-            let mut set = CpuSet::new();
-            set.set(core);
-            new.into_iter().try_for_each(|id| sched_setaffinity(Some(id), &set))?;
-        }
-        Ok(())
-    }
-}
-
-/// The kernel's threads that handle what comes to devices of this name.
-fn receivers() -> Result<Vec<Pid>> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir("/proc")?.flatten() {
-        let id = entry.file_name().to_str().and_then(|name| name.parse().ok()).and_then(Pid::from_raw);
-        let name = std::fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
-        found.extend(id.filter(|_| name.starts_with(&format!("napi/{DEVICE}-"))));
-    }
-    Ok(found)
 }
 
 /// A namespace.

@@ -21,7 +21,7 @@ const HTTP: SocketAddr = SocketAddr::new(RELAY, 8090);
 /// A POP in a namespace, and phones in another one.
 struct Host {
     // Processes go before their folder and their namespace.
-    _others: Vec<Process>,
+    others: Vec<Process>,
     relay: Process,
     folder: TempDir,
     link: Link,
@@ -64,7 +64,7 @@ impl Host {
         }
         assert!(relay.ended().is_none(), "{}", relay.output());
         let control = process(&link, folder.path(), "control", &[]);
-        let host = Self { _others: vec![control], relay, folder, link };
+        let host = Self { others: vec![control], relay, folder, link };
         until("control is ready", seconds(20), || {
             let reply = host.link.relay.inside(|| Client::open(HTTP).try_get("/readyz"));
             reply.expect("namespace").is_ok_and(|reply| reply.status == 200).then_some(())
@@ -82,7 +82,7 @@ impl Host {
         let ask = || Client::scope(HTTP, &state, "operator").get("/metrics").expect(200).body;
         let text = self.link.relay.inside(ask).expect("namespace");
         let values = text.lines().filter(|l| l.starts_with(name) && l.contains(label));
-        values.filter_map(|l| l.rsplit(' ').next()?.parse::<f64>().ok()).map(|v| v as u64).sum()
+        values.filter_map(|l| l.rsplit(' ').next()?.parse::<u64>().ok()).sum()
     }
 
     /// Rows that the program executes now.
@@ -148,7 +148,7 @@ fn an_upgrade_loses_no_packet_of_promoted_calls_and_promotes_them_again() {
 #[test]
 fn recorded_calls_are_whole_in_their_archives() {
     let Some(mut host) = Host::start("lane = \"xdp\"\nworkers = 1") else { return };
-    host._others.insert(0, process(&host.link, host.folder.path(), "recorder", &[]));
+    host.others.insert(0, process(&host.link, host.folder.path(), "recorder", &[]));
     until("the recorder is attached", seconds(20), || {
         (host.metric("bauta_recorder_attached", "") > 0).then_some(())
     });
@@ -172,7 +172,7 @@ fn recorded_calls_are_whole_in_their_archives() {
 fn another_program_is_respected_and_ours_leaves_the_device_as_it_was() {
     let Some(host) = Host::start("lane = \"xdp\"\nworkers = 1") else { return };
     assert!(host.link.relay.device().expect("device").contains("prog/xdp"), "it is attached");
-    let Host { _others: others, relay, folder, link } = host;
+    let Host { others, relay, folder, link } = host;
     drop((others, relay));
     assert!(!link.relay.device().expect("device").contains("prog/xdp"), "it is gone");
     link.relay.pass_all().expect("another program");

@@ -63,7 +63,7 @@ impl Side {
         let sockets = [[bound(), bound()], [bound(), bound()]];
         let locals = [&sockets[0][0], &sockets[1][0]].map(|s| s.local_addr().unwrap());
         let sockets = sockets.map(|leg| leg.map(OwnedFd::from));
-        let stream = NewStream { stream: media.clone(), sockets, seeds: [1, 2] };
+        let stream = NewStream { stream: *media, sockets, seeds: [1, 2] };
         let new =
             NewCall { call: CALL, label: Some(b"call".to_vec()), max_seconds: 0, streams: vec![stream] };
         self.slots = self.engine.open(new, Now::read()).unwrap().into_iter().map(|o| o.slot).collect();
@@ -253,7 +253,7 @@ impl Pair {
     /// The same offer comes once more.
     pub fn offer_again(&mut self) {
         for side in [&mut self.main, &mut self.reference] {
-            side.engine.update(CALL, None, &[self.media.clone()], Vec::new(), Now::read()).unwrap();
+            side.engine.update(CALL, None, &[self.media], Vec::new(), Now::read()).unwrap();
             while side.engine.connection().is_some() {}
         }
     }
