@@ -1,5 +1,5 @@
 //! The engine of a relay that was built without the express lane.
-#![allow(clippy::unused_self, reason = "as the engine with it has them")]
+#![allow(clippy::unused_self, clippy::needless_pass_by_value, reason = "as the engine with it has them")]
 
 use super::Engine;
 use crate::lane::Express;

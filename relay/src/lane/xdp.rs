@@ -13,11 +13,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-use aya::maps::{HashMap, MapData, RingBuf};
+use aya::maps::{HashMap, MapData};
 
 use crate::interface::Address;
 use crate::packet::RTP_HEADER;
-use crate::sys::bpf::SharedArray;
+use crate::sys::bpf::{RingReader, SharedArray};
 use crate::table::Slot;
 use rows::{SharedRow, Told};
 
@@ -36,7 +36,7 @@ pub struct Express {
     rows: Arc<SharedArray<SharedRow>>,
     alive: Arc<SharedArray<AtomicU64>>,
     places: HashMap<MapData, [u8; 20], u32>,
-    ring: RingBuf<MapData>,
+    ring: RingReader,
     /// Records that the ring can hold.
     most: usize,
     /// A packet that is told lies here while it is replayed.
@@ -92,33 +92,42 @@ impl Express {
         self.addresses.iter().find(ours).map_or(0, |address| address.dscp)
     }
 
-    /// Hands over what the program told, up to now: each record with a buffer that begins with what of the packet was
-    /// told, and is as long as the packet was.
-    ///
-    /// `all`: waits for records that are being written on other cores.
-    pub fn drain(&mut self, all: bool, mut each: impl FnMut(&Told<'_>, &mut [u8])) {
-        let Self { ring, packet, most, base, .. } = self;
+    /// The slot of a packet that [`Self::next`] will give soon, each once: what is needed for it can be loaded into the cache.
+    #[inline]
+    pub fn ahead(&mut self) -> Option<Slot> {
+        let base = self.base;
+        let told = Told::read(self.ring.ahead()?)?;
+        Some(Slot { index: told.slot.index.checked_sub(base)?, ..told.slot })
+    }
+
+    /// What the program told next, with a buffer that begins with what of the packet was told, and is as long as the packet
+    /// was; none if nothing more was told yet. `all`: waits for what is being written on other cores.
+    #[inline]
+    pub fn next(&mut self, all: bool) -> Option<(Told<'_>, &mut [u8])> {
+        let Self { ring, packet, base, .. } = self;
         let mut spins = if all { SPINS } else { 0 };
-        for _ in 0..*most {
-            let Some(record) = ring.next() else {
-                if spins == 0 {
-                    break;
-                }
-                spins -= 1;
-                std::hint::spin_loop();
-                continue;
-            };
-            let Some(mut told) = Told::read(&record) else { continue };
-            let Some(index) = told.slot.index.checked_sub(*base) else { continue };
-            told.slot.index = index;
-            if let Some(buffer) = packet.get_mut(..told.length)
-                && told.packet.len() >= RTP_HEADER
-                && let Some(beginning) = buffer.get_mut(..told.packet.len())
-            {
-                beginning.copy_from_slice(told.packet);
-                each(&told, buffer);
+        loop {
+            // Twice, for the borrow checker's sake: a record that is there stays.
+            if !ring.is_empty() {
+                let mut told = Told::read(ring.next()?)?;
+                told.slot.index = told.slot.index.checked_sub(*base)?;
+                let buffer = packet.get_mut(..told.length).filter(|_| told.packet.len() >= RTP_HEADER)?;
+                buffer.get_mut(..told.packet.len())?.copy_from_slice(told.packet);
+                return Some((told, buffer));
             }
+            spins = spins.checked_sub(1)?;
+            std::hint::spin_loop();
         }
+    }
+
+    /// All that was told may be forgotten.
+    pub fn done(&mut self) {
+        self.ring.done();
+    }
+
+    /// Records that there can be at a time.
+    pub const fn most(&self) -> usize {
+        self.most
     }
 }
 

@@ -1,10 +1,12 @@
-//! Memory that is shared with a BPF program, and running one on a frame that never was on a wire.
+//! Memory that is shared with a BPF program: an array, and a ring that it writes. And running one on a frame that never was on
+//! a wire.
 
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::ptr::NonNull;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
@@ -55,6 +57,144 @@ impl<T> Drop for SharedArray<T> {
         // SAFETY: the whole mapping; references into it have ended.
         let _ = unsafe { munmap(self.base.as_ptr().cast(), self.length * size_of::<T>()) };
     }
+}
+
+/// The reader of a BPF ring buffer (`BPF_MAP_TYPE_RINGBUF`); the only one it has. Never waits.
+///
+/// As the kernel has it (kernel/bpf/ringbuf.c): a page with the reader's position, a page with the writers', then the data, which is
+/// mapped twice in a row, so that no record is torn. A record begins with its length and two flags.
+#[derive(Debug)]
+pub struct RingReader {
+    /// The reader's position.
+    mine: SharedArray<AtomicU64>,
+    /// The page with the writers' position, and the data behind it.
+    theirs: NonNull<u8>,
+    size: usize,
+    /// Up to here records were given out by [`Self::next`].
+    read: u64,
+    /// Up to here by [`Self::ahead`].
+    seen: u64,
+    /// Up to here writers may overwrite.
+    freed: u64,
+    /// So many records lie between.
+    between: usize,
+}
+
+// SAFETY: mapped memory belongs to no thread; it is read here alone.
+unsafe impl Send for RingReader {}
+
+const PAGE: usize = 4096;
+/// Bytes before a record.
+const HEAD: usize = 8;
+/// It is still being written.
+const BUSY: u32 = 1 << 31;
+/// It is to be skipped.
+const DISCARDED: u32 = 1 << 30;
+/// How many records are seen before they are given out.
+const AHEAD: usize = 4;
+
+impl RingReader {
+    /// Maps the ring `map` of `size` bytes.
+    pub fn map(map: impl AsFd, size: usize) -> io::Result<Self> {
+        let mine: SharedArray<AtomicU64> = SharedArray::map(map.as_fd(), PAGE / size_of::<u64>())?;
+        let length = PAGE + 2 * size;
+        // SAFETY: a new mapping at an address of the kernel's choice, which refuses more than there is.
+        let theirs = unsafe {
+            mmap(std::ptr::null_mut(), length, ProtFlags::READ, MapFlags::SHARED, map, PAGE as u64)?
+        };
+        let theirs = NonNull::new(theirs.cast()).ok_or_else(|| io::Error::other("mapped at address zero"))?;
+        let read = mine.get(0).map_or(0, |position| position.load(Acquire));
+        Ok(Self { mine, theirs, size, read, seen: read, freed: read, between: 0 })
+    }
+
+    /// The next record but a few, each once: what will be needed for it can be loaded into the cache. None: there is none
+    /// yet, or it is too far ahead.
+    #[inline]
+    pub fn ahead(&mut self) -> Option<&[u8]> {
+        if self.between >= AHEAD {
+            return None;
+        }
+        let (length, kept) = self.record(self.seen)?;
+        let at = self.seen;
+        self.seen = after(at, length);
+        self.between += 1;
+        Some(if kept { self.bytes(at, length) } else { &[] })
+    }
+
+    /// The next record; none if there is none yet. An empty one means nothing. What was given out before may be overwritten
+    /// from now on.
+    #[inline]
+    #[allow(clippy::should_implement_trait, reason = "what it gives is borrowed from it")]
+    pub fn next(&mut self) -> Option<&[u8]> {
+        let (length, kept) = self.record(self.read)?;
+        let at = self.read;
+        // A cache line that writers look at: rarely.
+        if at - self.freed >= self.size as u64 / 16 {
+            self.free(at);
+        }
+        self.read = after(at, length);
+        self.between = self.between.saturating_sub(1);
+        self.seen = self.seen.max(self.read);
+        Some(if kept { self.bytes(at, length) } else { &[] })
+    }
+
+    /// Whether [`Self::next`] has nothing to give yet.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.record(self.read).is_none()
+    }
+
+    /// All that was given out may be overwritten.
+    #[inline]
+    pub fn done(&mut self) {
+        self.free(self.read);
+    }
+
+    #[inline]
+    fn free(&mut self, until: u64) {
+        self.freed = until;
+        self.mine.get(0).into_iter().for_each(|mine| mine.store(until, Release));
+    }
+
+    /// Length of the record at a position, and whether it is to be kept.
+    #[inline]
+    fn record(&self, at: u64) -> Option<(u32, bool)> {
+        // SAFETY: in the mapping's first page, aligned, and only ever used as an atomic integer.
+        let written = unsafe { self.theirs.cast::<AtomicU64>().as_ref() }.load(Acquire);
+        if at >= written {
+            return None;
+        }
+        // SAFETY: records are aligned to eight bytes, and lie inside of the data.
+        let head = unsafe { self.data(at).cast::<AtomicU32>().as_ref() }.load(Acquire);
+        (head & BUSY == 0).then_some((head & !DISCARDED, head & DISCARDED == 0))
+    }
+
+    fn bytes(&self, at: u64, length: u32) -> &[u8] {
+        let length = (length as usize).min(self.size - HEAD);
+        // SAFETY: less than the data's size from a place in its first half, all of it mapped; writers leave it alone until the
+        // reader's position is moved past it, which needs `&mut self`.
+        unsafe { std::slice::from_raw_parts(self.data(at + HEAD as u64).as_ptr(), length) }
+    }
+
+    #[inline]
+    fn data(&self, at: u64) -> NonNull<u8> {
+        #[allow(clippy::cast_possible_truncation, reason = "less than the size")]
+        let offset = (at & (self.size as u64 - 1)) as usize;
+        // SAFETY: inside of the mapping: behind its first page, less than the data's size.
+        unsafe { self.theirs.add(PAGE + offset) }
+    }
+}
+
+impl Drop for RingReader {
+    fn drop(&mut self) {
+        // SAFETY: the whole mapping; references into it have ended.
+        let _ = unsafe { munmap(self.theirs.as_ptr().cast(), PAGE + 2 * self.size) };
+    }
+}
+
+/// Where the record behind one of this length begins.
+const fn after(at: u64, length: u32) -> u64 {
+    at + (length as u64 + HEAD as u64).next_multiple_of(8)
 }
 
 /// Of `bpf_cmd`.

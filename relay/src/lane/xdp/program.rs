@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use aya::maps::{ArrayOfMaps, Map, MapData, RingBuf};
+use aya::maps::{ArrayOfMaps, Map, MapData};
 use aya::programs::{Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 
@@ -12,7 +12,7 @@ use super::{Express, LONGEST, SHORTEST};
 use crate::interface::Address;
 use crate::lane::express::Mode;
 use crate::rewrite::rtcp::SDES;
-use crate::sys::bpf::SharedArray;
+use crate::sys::bpf::{RingReader, SharedArray};
 
 /// Compiled by the build; empty where that could not be.
 static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/express.o"));
@@ -129,7 +129,7 @@ fn ends(program: &mut Ebpf, plan: &Plan<'_>, rows: u32) -> Result<Vec<Express>, 
             rows: Arc::clone(&shared),
             alive: Arc::clone(&alive),
             places: Map::from_map_data(places)?.try_into()?,
-            ring: RingBuf::try_from(Map::from_map_data(ring)?)?,
+            ring: RingReader::map(ring.fd(), RING as usize)?,
             most: RING as usize / SHORTEST,
             packet: vec![0; LONGEST + SDES],
             addresses: Arc::clone(&addresses),
