@@ -26,10 +26,6 @@ pub const PARTIES: [IpAddr; 2] =
 /// The network of all of them.
 pub const NETWORK: &str = "198.18.0.0/24";
 
-/// Passes every frame up.
-const PASS: &str = "__attribute__((section(\"xdp\"))) int pass(void *frame) { return 2; }\n\
-                    char _license[] __attribute__((section(\"license\"))) = \"GPL\";\n";
-
 /// Both hosts, joined.
 #[derive(Debug)]
 pub struct Link {
@@ -80,9 +76,24 @@ impl Space {
 
     /// Puts an XDP program on the device that passes every frame up.
     pub fn pass_all(&self) -> Result<()> {
+        self.program(2)
+    }
+
+    /// Puts one in its place that drops every frame.
+    pub fn drop_all(&self) -> Result<()> {
+        self.run("ip", &["link", "set", "dev", DEVICE, "xdpdrv", "off"])?;
+        self.program(1)
+    }
+
+    /// Puts an XDP program on the device that has one verdict for all (linux/bpf.h).
+    fn program(&self, verdict: u32) -> Result<()> {
         let folder = tempfile::tempdir()?;
-        let (source, object) = (folder.path().join("pass.c"), folder.path().join("pass.o"));
-        std::fs::write(&source, PASS)?;
+        let (source, object) = (folder.path().join("all.c"), folder.path().join("all.o"));
+        let text = format!(
+            "__attribute__((section(\"xdp\"))) int all(void *frame) {{ return {verdict}; }}\n\
+             char _license[] __attribute__((section(\"license\"))) = \"GPL\";\n"
+        );
+        std::fs::write(&source, text)?;
         let mut clang = Command::new("clang");
         clang.args(["-O2", "-target", "bpf", "-c"]).arg(&source).arg("-o").arg(&object);
         let done = clang.status().context("clang (apt-get install clang)")?;

@@ -222,27 +222,73 @@ struct TestRun {
     unused: u32,
 }
 
+/// `xdp_md` (linux/bpf.h): where a frame comes from.
+#[repr(C)]
+#[derive(Default)]
+struct Context {
+    data: u32,
+    data_end: u32,
+    data_meta: u32,
+    ingress_interface: u32,
+    receive_queue: u32,
+    egress_interface: u32,
+}
+
+/// `BPF_F_TEST_XDP_LIVE_FRAMES`: what the program decides is done.
+const LIVE_FRAMES: u32 = 2;
+
 /// Has the kernel run an XDP program on `frame` (14 bytes or more), as if it had come to the first interface. Gives the
 /// verdict (`XDP_PASS` and so on, linux/bpf.h); the frame becomes what the program made of it.
 pub fn run(program: BorrowedFd<'_>, frame: &mut Vec<u8>) -> io::Result<u32> {
-    let size = |length: usize| u32::try_from(length).map_err(io::Error::other);
     let mut out = vec![0_u8; frame.len() + 256];
     let mut attributes = TestRun {
-        program: u32::try_from(program.as_raw_fd()).map_err(io::Error::other)?,
-        size_in: size(frame.len())?,
-        size_out: size(out.len())?,
-        data_in: frame.as_ptr().expose_provenance() as u64,
+        size_out: length(&out)?,
         data_out: out.as_mut_ptr().expose_provenance() as u64,
         repeat: 1,
-        ..TestRun::default()
+        ..TestRun::of(program, frame)?
     };
-    // SAFETY: the kernel reads `size_in` bytes at `data_in` and writes at most `size_out` at `data_out`, and the attributes.
-    let done =
-        unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_TEST_RUN, &raw mut attributes, size_of::<TestRun>()) };
-    if done != 0 {
-        return Err(io::Error::last_os_error());
-    }
+    attributes.run()?;
     out.truncate(attributes.size_out as usize);
     *frame = out;
     Ok(attributes.verdict)
+}
+
+/// Has the kernel run an XDP program on `frame` so often, as if it had come to `interface` (its index), and send what the program
+/// sends. It keeps few frames, in turn: what the program changed in one stays changed, until the kernel takes another in its
+/// place because it was passed up.
+pub fn run_live(program: BorrowedFd<'_>, frame: &[u8], interface: u32, repeat: u32) -> io::Result<()> {
+    let context = Context { data_end: length(frame)?, ingress_interface: interface, ..Context::default() };
+    let mut attributes = TestRun {
+        context_size_in: u32::try_from(size_of::<Context>()).map_err(io::Error::other)?,
+        context_in: (&raw const context).expose_provenance() as u64,
+        repeat,
+        flags: LIVE_FRAMES,
+        batch_size: 64,
+        ..TestRun::of(program, frame)?
+    };
+    attributes.run()
+}
+
+fn length(bytes: &[u8]) -> io::Result<u32> {
+    u32::try_from(bytes.len()).map_err(io::Error::other)
+}
+
+impl TestRun {
+    fn of(program: BorrowedFd<'_>, frame: &[u8]) -> io::Result<Self> {
+        Ok(Self {
+            program: u32::try_from(program.as_raw_fd()).map_err(io::Error::other)?,
+            size_in: length(frame)?,
+            data_in: frame.as_ptr().expose_provenance() as u64,
+            ..Self::default()
+        })
+    }
+
+    fn run(&mut self) -> io::Result<()> {
+        // SAFETY: the kernel reads `size_in` bytes at `data_in` and `context_size_in` at `context_in`, writes at most `size_out`
+        // at `data_out`, and the attributes; the caller has all of them borrowed.
+        let done = unsafe {
+            libc::syscall(libc::SYS_bpf, BPF_PROG_TEST_RUN, std::ptr::from_mut(self), size_of::<Self>())
+        };
+        if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
 }
