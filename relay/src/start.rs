@@ -87,7 +87,7 @@ impl Ground {
     fn attach(&mut self, options: &Options) {
         let end = Instant::now() + DETACHED;
         while let Err(why) = self.express.attach(options, &self.interfaces) {
-            if Instant::now() >= end {
+            if Instant::now() >= end || !Opened::may_pass(&why) {
                 self.express.reason = format!("no express lane: {why}");
                 return;
             }

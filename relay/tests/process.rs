@@ -222,7 +222,7 @@ async fn a_second_control_and_alien_messages_are_refused_and_calls_go_on() {
     for (bytes, expected) in [
         (vec![0xff; 16], "8388608"),
         (vec![3, 0, 0, 0, 9, 9, 9], "not a frame"),
-        (hello(99), "version 2"),
+        (hello(99), "version 3"),
         (early, "hello"),
         (hello(1)[..5].to_vec(), ""),
     ] {

@@ -11,6 +11,7 @@ use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread;
 
 use anyhow::{Context, Result, ensure};
@@ -36,9 +37,10 @@ pub struct Link {
 }
 
 impl Link {
-    /// Makes both, under names that no other process has: they begin with `bauta-` and `what`.
+    /// Makes both, under names that nobody else has: they begin with `bauta-` and `what`.
     pub fn make(what: &str) -> Result<Self> {
-        let id = std::process::id();
+        static MADE: AtomicUsize = AtomicUsize::new(0);
+        let id = format!("{}-{}", std::process::id(), MADE.fetch_add(1, Relaxed));
         let relay = Space::make(format!("bauta-{what}-{id}-relay"))?;
         let generator = Space::make(format!("bauta-{what}-{id}-load"))?;
         let peer = ["type", "veth", "peer", "name", DEVICE, "netns", &generator.name];

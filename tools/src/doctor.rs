@@ -158,6 +158,16 @@ fn stopped(place: &Place, settings: &Settings, error: &str, findings: &mut Vec<F
         Ok((lane, why)) => Finding(State::Ok, "lane", format!("would be {}: {why}", lane.name())),
         Err(error) => Finding(State::Missing, "lane", error.to_string()),
     });
+    // Loaded for a moment, and attached to nothing.
+    let interfaces = settings.relay.interfaces();
+    findings.push(match relay::lane::express::open(&settings.relay, &interfaces, 1, 16, false) {
+        Ok(opened) if !opened.reason.is_empty() => Finding(State::Note, "lane", opened.reason),
+        Ok(opened) if opened.ends.is_empty() => {
+            Finding(State::Note, "lane", "the express lane is not wanted".into())
+        }
+        Ok(_) => Finding(State::Ok, "lane", "the kernel takes the express lane's program".into()),
+        Err(error) => Finding(State::Missing, "lane", error.to_string()),
+    });
     would_lack(settings, findings);
 }
 

@@ -89,6 +89,11 @@ impl Opened {
     pub fn attach(&mut self, _: &Options, _: &[Interface]) -> Result<(), String> {
         Ok(())
     }
+
+    /// There is nothing to wait for.
+    pub const fn may_pass(_: &str) -> bool {
+        false
+    }
 }
 
 #[cfg(feature = "xdp")]
@@ -102,6 +107,8 @@ fn try_open(
 
     use super::xdp::program::{Plan, load};
 
+    // Found out before anything is loaded, which takes a while.
+    names(options, interfaces)?;
     let addresses: Vec<_> = interfaces.iter().flat_map(|i| i.addresses.iter().copied()).collect();
     let workers = u32::try_from(workers).map_err(|e| e.to_string())?;
     let expiry = Duration::from_secs(options.xdp_expiry_seconds.into());
@@ -109,23 +116,36 @@ fn try_open(
     Ok(Opened { ends, reason: String::new(), program: Some(program) })
 }
 
+/// The interfaces that the settings name, or else those that have the addresses of media.
+#[cfg(feature = "xdp")]
+fn names(options: &Options, interfaces: &[Interface]) -> Result<Vec<String>, String> {
+    if !options.xdp_interfaces.is_empty() {
+        return Ok(options.xdp_interfaces.clone());
+    }
+    let addresses: Vec<_> = interfaces.iter().flat_map(|i| &i.addresses).map(|a| a.bound).collect();
+    let found = crate::sys::interfaces::having(&addresses).map_err(|e| e.to_string())?;
+    let generic = options.xdp_mode == Mode::Generic
+        || options.xdp_mode == Mode::Auto && options.lane == Choice::Express;
+    match found.iter().find(|(_, loopback)| *loopback) {
+        Some((name, _)) if !generic => Err(format!("{name} has no driver that could take it")),
+        _ if found.is_empty() => Err("no interface has the addresses of media".into()),
+        _ => Ok(found.into_iter().map(|(name, _)| name).collect()),
+    }
+}
+
 #[cfg(feature = "xdp")]
 impl Opened {
-    /// Attaches it to the interfaces that the settings name, or else to those that have the addresses of media.
+    /// Attaches it.
     pub fn attach(&mut self, options: &Options, interfaces: &[Interface]) -> Result<(), String> {
         let Some(program) = &mut self.program else { return Ok(()) };
-        let names = if options.xdp_interfaces.is_empty() {
-            let addresses: Vec<_> = interfaces.iter().flat_map(|i| &i.addresses).map(|a| a.bound).collect();
-            crate::sys::interfaces::having(&addresses).map_err(|e| e.to_string())?
-        } else {
-            options.xdp_interfaces.clone()
-        };
-        if names.is_empty() {
-            return Err("no interface has the addresses of media".into());
-        }
         let demanded = options.lane == Choice::Express;
-        let attached = program.attach(&names, options.xdp_mode, demanded)?;
+        let attached = program.attach(&names(options, interfaces)?, options.xdp_mode, demanded)?;
         self.reason = format!("express lane on {}", attached.join(", "));
         Ok(())
+    }
+
+    /// Whether what [`Self::attach`] said may be otherwise soon: another program may go.
+    pub fn may_pass(why: &str) -> bool {
+        why.contains(super::xdp::program::TAKEN)
     }
 }

@@ -4,8 +4,8 @@ use std::ffi::CStr;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Names of the interfaces that have any of `addresses`, each once.
-pub fn having(addresses: &[IpAddr]) -> io::Result<Vec<String>> {
+/// Names of the interfaces that have any of `addresses`, each once; and whether it is loopback.
+pub fn having(addresses: &[IpAddr]) -> io::Result<Vec<(String, bool)>> {
     let mut list = std::ptr::null_mut();
     // SAFETY: writes a list's head into `list`, which is freed below.
     if unsafe { libc::getifaddrs(&raw mut list) } != 0 {
@@ -21,8 +21,9 @@ pub fn having(addresses: &[IpAddr]) -> io::Result<Vec<String>> {
         if address.is_some_and(|address| addresses.contains(&address)) {
             // SAFETY: a C string that lives as long as the list.
             let name = unsafe { CStr::from_ptr(entry.ifa_name) }.to_string_lossy().into_owned();
-            if !names.contains(&name) {
-                names.push(name);
+            let found = (name, entry.ifa_flags & libc::IFF_LOOPBACK.cast_unsigned() != 0);
+            if !names.contains(&found) {
+                names.push(found);
             }
         }
     }
@@ -60,7 +61,7 @@ mod tests {
     #[test]
     fn loopback_has_its_address_and_nobody_has_one_of_documentation() {
         let local = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
-        assert_eq!(having(&local).unwrap(), ["lo"]);
+        assert_eq!(having(&local).unwrap(), [("lo".to_owned(), true)]);
         assert!(having(&[Ipv4Addr::new(192, 0, 2, 1).into()]).unwrap().is_empty());
     }
 }

@@ -20,6 +20,8 @@ static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/express
 const MISSING: &str = env!("BAUTA_EXPRESS_MISSING");
 /// Bytes of a worker's ring: what is told in half a second of 100,000 recorded packets a second.
 const RING: u32 = 16 << 20;
+/// Why an interface does not take it where it has one already.
+pub const TAKEN: &str = "there is another XDP program, which is left alone";
 /// Of the kernel's `bpf_map_type`.
 const BPF_MAP_TYPE_RINGBUF: u32 = 27;
 
@@ -149,7 +151,7 @@ fn refused(error: &(dyn std::error::Error + 'static)) -> String {
         Some(libc::EPERM | libc::EACCES) => {
             "the kernel refuses it: CAP_BPF and CAP_NET_ADMIN are needed".into()
         }
-        Some(libc::EBUSY | libc::EEXIST) => "there is another XDP program, which is left alone".into(),
+        Some(libc::EBUSY | libc::EEXIST) => TAKEN.into(),
         Some(libc::EOPNOTSUPP) => "its driver has no XDP".into(),
         Some(libc::ENODEV) => "there is no such interface".into(),
         _ => format!("{error}: {deepest}"),
