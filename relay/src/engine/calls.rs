@@ -58,6 +58,12 @@ impl Call {
         Timeline::starting(self.opened)
     }
 
+    /// Those of RTP.
+    #[cfg(feature = "xdp")]
+    pub(super) fn rtp_slots(&self) -> impl Iterator<Item = Slot> {
+        self.streams.iter().flatten().map(|[rtp, _]| *rtp)
+    }
+
     pub(super) fn slots(&self) -> impl Iterator<Item = Slot> {
         self.streams.iter().flatten().flatten().copied()
     }
@@ -86,6 +92,7 @@ impl Engine {
         let openings = self.add_streams(&mut call, new.streams, now);
         self.label(&mut call, new.label, now);
         self.calls.insert(new.call, call);
+        self.freshen(new.call, now.mono_ns);
         Ok(openings)
     }
 
@@ -121,6 +128,7 @@ impl Engine {
         let openings = self.add_streams(&mut call, added, now);
         self.label(&mut call, label, now);
         self.calls.insert(key, call);
+        self.freshen(key, now.mono_ns);
         Ok(openings)
     }
 

@@ -6,9 +6,12 @@
 //! and when a packet goes up that the program cannot decide. What the program told is replayed, in order: before the
 //! worker handles a packet that went up after it, and before anything of the row is read or changed.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use super::Engine;
+use super::calls::Call;
+use crate::call::CallKey;
 use crate::drop_reason::DropReason;
 use crate::lane::xdp::rows::{self, Orders, State, Uncounted};
 use crate::lane::xdp::{self, Express};
@@ -21,8 +24,12 @@ use crate::table::Slot;
 const REST_NS: u64 = 500_000_000;
 /// A row that is pending for so long is given up for now: what went up did not reach the worker.
 const PENDING_NS: u64 = 1_000_000_000;
-/// Calls that are looked at for rows to promote, each time.
-const CALLS: usize = 256;
+/// Calls that are looked at for rows to promote, each time: of those that were opened or changed a while ago at the most,
+const FRESH: usize = 256;
+/// and of all.
+const CALLS: usize = 8;
+/// That while.
+const FRESH_NS: u64 = 4_000_000_000;
 /// From one such look to the next.
 const LOOK_NS: u64 = 10_000_000;
 
@@ -67,8 +74,10 @@ pub struct Station {
     express: Express,
     /// Rows that are pending.
     pending: Vec<Slot>,
+    /// Calls that were opened or changed, and until when they are looked at more often than others.
+    fresh: VecDeque<(CallKey, u64)>,
     /// Calls up to this one were looked at.
-    looked: Option<crate::call::CallKey>,
+    looked: Option<CallKey>,
     look_ns: u64,
     /// Replayed packets of which the engine thought otherwise than the program.
     disagreed: u64,
@@ -81,11 +90,19 @@ impl Engine {
         self.station = Some(Box::new(Station {
             express,
             pending: Vec::new(),
+            fresh: self.calls.keys().map(|key| (*key, Now::read().mono_ns + FRESH_NS)).collect(),
             looked: None,
             look_ns: 0,
             disagreed: 0,
             untold: 0,
         }));
+    }
+
+    /// A call was opened or changed: its rows will soon be ready.
+    pub(super) fn freshen(&mut self, call: CallKey, now_ns: u64) {
+        if let Some(station) = &mut self.station {
+            station.fresh.push_back((call, now_ns.saturating_add(FRESH_NS)));
+        }
     }
 
     /// Whether there is an express lane.
@@ -132,6 +149,7 @@ impl Engine {
             && state != Some(State::Active)
         {
             row.boarding.stage = Stage::Rest(now_ns);
+            station.fresh.push_back((row.call, now_ns.saturating_add(FRESH_NS)));
         }
         self.station = Some(station);
     }
@@ -233,17 +251,26 @@ impl Engine {
         });
     }
 
-    /// Looks at some calls, those that were not looked at for longest: takes their settled rows aboard, and has those that are
-    /// there become pending.
+    /// Looks at some calls, fresh ones and those that were not looked at for longest: takes their settled rows aboard, and has
+    /// those that are there become pending.
     fn look(&mut self, station: &mut Station, now_ns: u64) {
         use std::ops::Bound::{Excluded, Unbounded};
         let from = station.looked.map_or(Unbounded, Excluded);
-        let some = self.calls.range((from, Unbounded)).take(CALLS);
-        let slots: Vec<Slot> =
-            some.clone().flat_map(|(_, call)| call.streams.iter().flatten().map(|[rtp, _]| *rtp)).collect();
-        let last = some.last().map(|(key, _)| *key);
+        let mut keys: Vec<CallKey> =
+            self.calls.range((from, Unbounded)).take(CALLS).map(|(key, _)| *key).collect();
         // Behind the last one comes the first.
-        station.looked = last;
+        station.looked = keys.last().copied();
+        for _ in 0..station.fresh.len().min(FRESH) {
+            let Some((key, until)) = station.fresh.pop_front() else { break };
+            if self.calls.contains_key(&key) {
+                keys.push(key);
+                if now_ns < until {
+                    station.fresh.push_back((key, until));
+                }
+            }
+        }
+        let rows = |key: &CallKey| self.calls.get(key).map(Call::rtp_slots).into_iter().flatten();
+        let slots: Vec<Slot> = keys.iter().flat_map(rows).collect();
         let Station { express, pending, untold, .. } = station;
         for slot in slots {
             let Some(row) = self.table.get(slot) else { continue };

@@ -2,6 +2,7 @@
 #![allow(clippy::unused_self, clippy::needless_pass_by_value, reason = "as the engine with it has them")]
 
 use super::Engine;
+use crate::call::CallKey;
 use crate::lane::Express;
 use crate::sys::clock::Now;
 use crate::table::Slot;
@@ -16,6 +17,8 @@ impl Engine {
     pub const fn on_express(&self) -> bool {
         false
     }
+
+    pub(super) const fn freshen(&mut self, _call: CallKey, _now_ns: u64) {}
 
     pub(super) const fn boards(&self) -> bool {
         false
