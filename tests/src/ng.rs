@@ -32,3 +32,15 @@ pub fn calls(address: SocketAddr) -> usize {
     let answer = ask(address, &json!({"command": "list"}));
     answer["calls"].as_array().unwrap_or_else(|| panic!("no list: {answer}")).len()
 }
+
+/// How many of them have been answered: both parties' tags are known.
+#[track_caller]
+pub fn answered(address: SocketAddr) -> usize {
+    let list = ask(address, &json!({"command": "list"}));
+    let calls = list["calls"].as_array().unwrap_or_else(|| panic!("no list: {list}"));
+    let has_both = |call: &&Value| {
+        let answer = ask(address, &json!({"command": "query", "call-id": call}));
+        answer["tags"].as_object().is_some_and(|tags| tags.len() == 2)
+    };
+    calls.iter().filter(has_both).count()
+}
