@@ -158,9 +158,8 @@ fn asked_to_end_before_it_has_done_anything_it_does_not_pass() {
 fn a_control_that_goes_while_calls_are_set_up_is_soon_given_up() {
     let Some(mut pop) = pop() else { return };
     let mut process = load(&pop.ports, pop.folder(), "--calls 20 --rate 4 --seconds 600");
-    process.ready("has set a call up", seconds(20), |_| {
-        (tests::ng::answered(pop.ports.ng()) > 0).then_some(())
-    });
+    process
+        .ready("has set a call up", seconds(20), |_| (tests::ng::answered(pop.ports.ng()) > 0).then_some(()));
     pop.kill_control();
     let (code, report) = finish(process, pop.folder());
     assert!(code == Some(1) && number(&report, "calls_left") > 0, "{report}");

@@ -43,8 +43,8 @@ pub struct Plan<'a> {
 pub struct Program(Ebpf);
 
 impl Program {
-    /// Attaches it to all of `interfaces`, by their names. Gives where, in words. `any`: behind the driver, too, where the mode
-    /// leaves it open.
+    /// Attaches it to all of `interfaces`, by their names, or to none. Gives where, in words. `any`: behind the driver, too,
+    /// where the mode leaves it open.
     pub fn attach(&mut self, interfaces: &[String], mode: Mode, any: bool) -> Result<Vec<String>, String> {
         let modes: &[(XdpMode, &str)] = match mode {
             Mode::Auto if any => &[(XdpMode::Driver, "driver"), (XdpMode::Skb, "generic")],
@@ -52,12 +52,15 @@ impl Program {
             Mode::Generic => &[(XdpMode::Skb, "generic")],
         };
         let express = self.express()?;
-        let mut attached = Vec::new();
+        let (mut attached, mut links) = (Vec::new(), Vec::new());
         for interface in interfaces {
             let mut said = Vec::new();
             for (mode, name) in modes {
                 match express.attach(interface, *mode) {
-                    Ok(_) => attached.push(format!("{interface} ({name})")),
+                    Ok(link) => {
+                        attached.push(format!("{interface} ({name})"));
+                        links.push(link);
+                    }
                     Err(e) => {
                         said.push(format!("{name}: {}", refused(&e)));
                         continue;
@@ -67,6 +70,8 @@ impl Program {
                 break;
             }
             if !said.is_empty() {
+                // Or the next try would find them taken, by this one.
+                links.into_iter().for_each(|link| drop(express.detach(link)));
                 return Err(format!("{interface} does not take it ({})", said.join("; ")));
             }
         }
