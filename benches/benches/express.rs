@@ -73,7 +73,7 @@ fn measure(slots: u32, tapped: bool) -> Result<(Duration, f64)> {
     let ports = PortRange { first: 1, last: u16::MAX };
     let addresses = [RELAY, PARTIES[0]].map(|bound| Address { bound, advertised: bound, ports, dscp: 46 });
     let plan = Plan { workers: 1, slots, addresses: &addresses, expiry: Duration::from_secs(60) };
-    let (mut program, mut ends) = load(&plan).map_err(anyhow::Error::msg)?;
+    let (mut program, mut ends) = load(&plan, None).map_err(anyhow::Error::msg)?;
     program.attach(&[DEVICE.to_owned()], Mode::Driver, false).map_err(anyhow::Error::msg)?;
     let descriptor = program.descriptor()?;
     let interface = interface()?;

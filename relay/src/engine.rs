@@ -8,6 +8,8 @@ mod digits;
 #[cfg(feature = "xdp")]
 pub mod express;
 pub mod handover;
+#[cfg(feature = "xdp")]
+pub mod kept;
 mod learning;
 #[cfg(not(feature = "xdp"))]
 mod no_express;

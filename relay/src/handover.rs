@@ -16,6 +16,8 @@
 
 pub mod link;
 pub mod receive;
+#[cfg_attr(not(feature = "xdp"), path = "handover/no_revive.rs")]
+pub mod revive;
 pub mod send;
 
 use std::io::ErrorKind;
@@ -26,7 +28,7 @@ pub use send::{Freeze, Frozen, Keeper};
 
 /// What the state looks like. To be raised whenever the shape or meaning of anything in [`link::State`] changes: a relay
 /// takes over only what it understands.
-pub const STATE_VERSION: u32 = 2;
+pub const STATE_VERSION: u32 = 3;
 
 /// This process, as logs tell it.
 pub fn name() -> String {

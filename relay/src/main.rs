@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Parser;
+use relay::lane::express;
 use relay::options::Options;
 use relay::server;
 use relay::settings::{File, Section};
@@ -51,6 +52,7 @@ fn main() -> anyhow::Result<()> {
             _ = tokio::signal::ctrl_c() => Ok(()),
         }
     })?;
+    express::leave(&options, &arguments.state);
     tracing::info!("stopped");
     Ok(())
 }

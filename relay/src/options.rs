@@ -40,6 +40,9 @@ settings! {
         /// Where the express lane is attached: "driver", or "generic", which is slower and which every interface takes. "auto"
         /// is the driver, and behind it only where `lane` demands the express lane.
         xdp_mode: Mode = Mode::Auto;
+        /// Where the express lane is pinned, in a BPF file system: below it, in a folder of the state directory's name. The streams
+        /// on it then go on when the relay is killed, and the relay that is started next goes on with their calls. "" for nowhere.
+        xdp_pins: String = "/sys/fs/bpf/bauta".to_owned();
         /// Streams are moved by the express lane no longer when their relay gave no sign of life for so many seconds.
         xdp_expiry_seconds: u32 = 60, check |n: &u32| if *n > 0 { Ok(()) } else { Err("1 second at least".into()) };
         /// Worker threads, one per core at most; 0 for as many as there are cores.

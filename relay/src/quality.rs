@@ -59,6 +59,12 @@ impl Reception {
         self.spans.prefetch();
     }
 
+    /// Packets came that nobody could measure: the next one begins anew, and nothing before it counts as lost.
+    #[cfg(feature = "xdp")]
+    pub fn interrupt(&mut self) {
+        self.sources = [None; 2];
+    }
+
     /// Takes the RTP packet `bytes`, well-formed and accepted from this leg, which arrived at `now_ns` (monotonic
     /// nanoseconds). `events` are the payload types that are telephone events: they count as packets and say nothing
     /// about jitter, since all packets of an event carry the time-stamp of its beginning. `clocks` are the leg's;

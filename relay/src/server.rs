@@ -68,6 +68,8 @@ struct Server {
     ticket: u64,
     /// Requests that are being carried out.
     answering: usize,
+    /// Whether workers keep what is known of calls.
+    keeps: bool,
     calls: BTreeMap<CallKey, Entry>,
     balance: Balance,
     ports: Ports,
@@ -100,7 +102,7 @@ pub async fn serve(setup: Setup) -> io::Result<()> {
         mut recorder,
         mut freezes,
         taken_over,
-        express: _express,
+        express,
     } = setup;
     listener.set_nonblocking(true)?;
     let listener = tokio::net::UnixListener::from_std(listener)?;
@@ -112,6 +114,7 @@ pub async fn serve(setup: Setup) -> io::Result<()> {
         pending: HashMap::new(),
         ticket: 0,
         answering: 0,
+        keeps: express.keeps(),
         calls: BTreeMap::new(),
         ports,
         interfaces,

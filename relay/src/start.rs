@@ -1,6 +1,7 @@
 //! How the relay begins: from nothing, or where a running one is. A module of the binary; main thread, before serving.
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use relay::engine::Spans;
+use relay::handover::revive::Revived;
 use relay::handover::{self, Keeper, Offer, Taken};
 use relay::interface::{Address, Interface};
 use relay::lane::express::{self, Opened};
@@ -73,14 +75,26 @@ impl Ground {
     fn open_express(
         &mut self,
         options: &Options,
+        state: &Path,
         workers: usize,
         slots: u32,
         attach: bool,
     ) -> anyhow::Result<()> {
-        self.express = express::open(options, &self.interfaces, workers, slots, attach)?;
+        self.express = express::open(options, Some(state), &self.interfaces, workers, slots, attach)?;
         // Workers take theirs from the end.
         self.express.ends.reverse();
         Ok(())
+    }
+
+    /// Takes what a relay left that was killed; none if nothing can be gone on with.
+    fn revive(&mut self, options: &Options) -> Option<Revived> {
+        let Self { interfaces, express, .. } = self;
+        let dscp = |local: SocketAddr| {
+            let mut addresses = interfaces.iter().flat_map(|i| &i.addresses);
+            addresses.find(|a| a.bound == local.ip()).map_or(options.dscp, |address| address.dscp)
+        };
+        let bind = |local| sys::socket::bind(local, options.receive_buffer_kib as usize * 1024, dscp(local));
+        Revived::find(express, bind)
     }
 
     /// Attaches the express lane where another relay had its own until now: it goes with that one's process.
@@ -192,18 +206,38 @@ pub fn fresh(options: &Options, state: &Path) -> anyhow::Result<Setup> {
     let mut ground = Ground::lay(options)?;
     let count = options.workers_of(ground.cores.len());
     let sockets = ground.sockets(count)?;
-    ground.open_express(options, count, sockets, true)?;
-    let (mut workers, mut rings) = (Vec::new(), Vec::new());
+    ground.open_express(options, state, count, sockets, true)?;
+    if !ground.express.keeps() {
+        express::unpin(options, state);
+    }
+    let mut revived = ground.revive(options);
+    let (mut workers, mut rings, mut steps, mut writers) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for index in 0..count {
         let capacity = options.tap_ring_mib as usize * 1024 * 1024;
         let (tap, ring) = tap::create(capacity, epoch).context("the tap ring cannot be made")?;
+        let beginning = if revived.is_some() {
+            let (sender, receiver) = mpsc::channel();
+            steps.push(sender);
+            writers.push((tap, ring.try_clone()?));
+            Beginning::TakeOver(receiver, epoch)
+        } else {
+            Beginning::Fresh(tap)
+        };
         rings.push(ring);
-        workers.push(ground.worker(index, sockets, Beginning::Fresh(tap))?);
+        workers.push(ground.worker(index, sockets, beginning)?);
+    }
+    let mut server = None;
+    if let Some(mut revived) = revived.take() {
+        server = revived.server.take();
+        server.iter_mut().for_each(|server| server.settle(&mut ground.ports));
+        tracing::warn!("{} promoted call(s) of a relay that ended in mid-call go on", revived.calls());
+        revived.hand_over(&steps, writers)?;
     }
     let upgrade = listen("upgrade.sock")?;
     let host = tap::Host::bind(&run.join("tap.sock"), rings, epoch).context("tap.sock cannot be opened")?;
     let listeners = Listeners { programming: [listener.try_clone()?, listener], upgrade };
-    ground.finish(options, workers, sockets, listeners, host, epoch)
+    let setup = ground.finish(options, workers, sockets, listeners, host, epoch)?;
+    Ok(Setup { taken_over: server.map(|server| (server, Vec::new())), ..setup })
 }
 
 /// Begins with everything that the relay running in this state directory has.
@@ -218,7 +252,7 @@ pub fn take_over(options: &Options, state: &Path) -> anyhow::Result<Setup> {
         );
     }
     let sockets = ground.sockets(count)?.max(sockets);
-    ground.open_express(options, count, sockets, false)?;
+    ground.open_express(options, state, count, sockets, false)?;
     let (mut workers, mut steps) = (Vec::new(), Vec::new());
     for index in 0..count {
         let (sender, receiver) = mpsc::channel();
@@ -229,6 +263,9 @@ pub fn take_over(options: &Options, state: &Path) -> anyhow::Result<Setup> {
         offer.take(&steps, |server| server.settle(&mut ground.ports))?;
     // From here on there is no way back, and nobody else who forwards.
     ground.attach(options);
+    if !ground.express.keeps() {
+        express::unpin(options, state);
+    }
     let done = format!("{} took over {calls} call(s) from {program} in {still:.1?}", handover::name());
     let host = tap::Host::resume(tap, rings, epoch, recorder);
     let setup = ground.finish(options, workers, sockets, Listeners { programming, upgrade }, host, epoch)?;

@@ -57,6 +57,13 @@ pub enum Command {
         /// Pause.
         paused: bool,
     },
+    /// What the server knows of a call, in its own words: kept where the call outlives the process.
+    Book {
+        /// Which.
+        call: CallKey,
+        /// That.
+        book: Vec<u8>,
+    },
     /// End a call.
     Close {
         /// Which.
@@ -320,6 +327,10 @@ impl Worker {
                     }
                     Err(refusal) => Err(refusal),
                 }
+            }
+            Command::Book { call, book } => {
+                self.engine.book(call, book, now);
+                Ok(Answer::Done)
             }
             Command::Tap { call, paused } => self.engine.pause(call, paused, now).map(|()| Answer::Done),
             Command::Close { call, label } => match self.engine.close(call, label, now) {

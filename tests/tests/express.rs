@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -25,11 +26,22 @@ struct Host {
     relay: Process,
     folder: TempDir,
     link: Link,
+    pins: Pins,
+}
+
+/// Where a test's relay is pinned, as long as the test runs.
+struct Pins(PathBuf);
+
+impl Drop for Pins {
+    fn drop(&mut self) {
+        // Where nothing was pinned there is nothing.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 impl Host {
     /// Namespaces, and a folder with settings: these of the relay, and what the tests need. None where there can be none.
-    fn lay(settings: &str) -> Option<(Link, TempDir)> {
+    fn lay(settings: &str) -> Option<(Link, TempDir, Pins)> {
         if !installed(&["ip", "ethtool", "nsenter", "setpriv", "clang"]) {
             return None;
         }
@@ -49,20 +61,28 @@ impl Host {
             }
         };
         let folder = TempDir::with_prefix("bauta-express-").expect("folder");
+        let name = folder
+            .path()
+            .file_name()
+            .expect("name")
+            .to_string_lossy()
+            .replace(|c: char| !c.is_alphanumeric(), "-");
+        let pins = Pins(Path::new("/sys/fs/bpf").join(name));
         let text = format!(
-            "[relay]\naddress = \"{RELAY}\"\nports = \"20000-23999\"\nport_rest_seconds = 0\n{settings}\n\
-             [control]\nng = \"{NG}\"\nng_allow = [\"{NETWORK}\"]\nhttp = \"{HTTP}\"\npacket_rate_multiple = 0\n"
+            "[relay]\naddress = \"{RELAY}\"\nports = \"20000-23999\"\nport_rest_seconds = 0\nxdp_pins = \"{}\"\n{settings}\n\
+             [control]\nng = \"{NG}\"\nng_allow = [\"{NETWORK}\"]\nhttp = \"{HTTP}\"\npacket_rate_multiple = 0\n",
+            pins.0.display()
         );
         std::fs::write(folder.path().join("pop.toml"), text).expect("settings");
         // Where the phones are, the relay's addresses are none of the host's.
         let load = format!("[control]\nhttp = \"{HTTP}\"\n");
         std::fs::write(folder.path().join("load.toml"), load).expect("settings");
-        Some((link, folder))
+        Some((link, folder, pins))
     }
 
     /// Starts a POP with these settings of the relay. None, and says why, where there can be no express lane here.
     fn start(settings: &str) -> Option<Self> {
-        let (link, folder) = Self::lay(settings)?;
+        let (link, folder, pins) = Self::lay(settings)?;
         let mut relay = process(&link, folder.path(), "relay", &[]);
         let socket = folder.path().join("state/run/relay.sock");
         until("the relay listens or ends", seconds(20), || {
@@ -74,7 +94,7 @@ impl Host {
         }
         assert!(relay.ended().is_none(), "{}", relay.output());
         let control = process(&link, folder.path(), "control", &[]);
-        let host = Self { others: vec![control], relay, folder, link };
+        let host = Self { others: vec![control], relay, folder, link, pins };
         until("control is ready", seconds(20), || {
             let reply = host.link.relay.inside(|| Client::open(HTTP).try_get("/readyz"));
             reply.expect("namespace").is_ok_and(|reply| reply.status == 200).then_some(())
@@ -109,12 +129,18 @@ impl Host {
         Process::start("load", command, self.folder.path().join("load.log"))
     }
 
-    /// Waits for a load's end; fails unless every packet came back once, in order, with what was sent.
+    /// Waits for a load's end, and reads its report.
     #[track_caller]
-    fn finish(&self, mut load: Process) -> Value {
+    fn report(&self, mut load: Process) -> (ExitStatus, Value) {
         let status = load.finish(seconds(90));
         let report = std::fs::read(self.folder.path().join("load.json")).unwrap_or_default();
-        let report: Value = serde_json::from_slice(&report).unwrap_or_default();
+        (status, serde_json::from_slice(&report).unwrap_or_default())
+    }
+
+    /// Waits for a load's end; fails unless every packet came back once, in order, with what was sent.
+    #[track_caller]
+    fn finish(&self, load: Process) -> Value {
+        let (status, report) = self.report(load);
         assert!(status.success(), "{status}: {report:#}");
         for count in ["packets_lost", "calls_failed"] {
             assert_eq!(report[count].as_u64(), Some(0), "{count}: {report:#}");
@@ -156,6 +182,52 @@ fn an_upgrade_loses_no_packet_of_promoted_calls_and_promotes_them_again() {
 }
 
 #[test]
+fn promoted_calls_lose_no_packet_when_their_relay_is_killed_and_the_next_one_goes_on_with_them() {
+    let Some(mut host) = Host::start("lane = \"xdp\"\nworkers = 2") else { return };
+    host.others.insert(0, process(&host.link, host.folder.path(), "recorder", &[]));
+    until("the recorder is attached", seconds(20), || {
+        (host.metric("bauta_recorder_attached", "") > 0).then_some(())
+    });
+    let load = host.load("--calls 20 --seconds 14 --rate 40 --record --state state --config load.toml");
+    until("the rows are promoted", seconds(20), || (host.rows() == 40).then_some(()));
+    host.relay.kill();
+    // What a supervisor waits before it starts the next one.
+    std::thread::sleep(seconds(1));
+    let new = process(&host.link, host.folder.path(), "relay", &[]);
+    until("it goes on", seconds(20), || new.output().contains("20 promoted call(s)").then_some(()));
+    drop(std::mem::replace(&mut host.relay, new));
+    until("the rows are as they were", seconds(10), || (host.rows() == 40).then_some(()));
+    let (_, report) = host.report(load);
+    // RTCP is the socket lane's, and was lost while there was none.
+    for count in [
+        "packets_lost",
+        "packets_duplicated",
+        "packets_corrupt",
+        "packets_reordered",
+        "calls_failed",
+        "calls_left",
+    ] {
+        assert_eq!(report[count].as_u64(), Some(0), "{count}: {report:#}");
+    }
+    until("control ends the calls", seconds(10), || (host.rows() == 0).then_some(()));
+    assert_eq!(host.metric("bauta_relay_lane_events_total", "express_disagreed"), 0);
+    assert_eq!(host.metric("bauta_relay_lane_events_total", "express_untold"), 0);
+    // One archive up to the relay's end, and one from then on.
+    let archives = until("forty archives", seconds(30), || {
+        let all = Archive::all_in(&host.state());
+        (all.len() == 40).then_some(all)
+    });
+    let packets: u64 = archives.iter().map(|a| a.number("/left/packets") + a.number("/right/packets")).sum();
+    assert_eq!(Some(packets), report["packets_sent"].as_u64(), "packets in the archives");
+    for archive in &archives {
+        assert!(archive.gaps().is_empty(), "{:#}", archive.manifest);
+    }
+    host.relay.stop();
+    let left = std::fs::read_dir(&host.pins.0).into_iter().flatten().count();
+    assert_eq!(left, 0, "what nobody needs is not pinned any more");
+}
+
+#[test]
 fn recorded_calls_are_whole_in_their_archives() {
     let Some(mut host) = Host::start("lane = \"xdp\"\nworkers = 1") else { return };
     host.others.insert(0, process(&host.link, host.folder.path(), "recorder", &[]));
@@ -182,7 +254,9 @@ fn recorded_calls_are_whole_in_their_archives() {
 fn another_program_is_respected_and_ours_leaves_the_device_as_it_was() {
     let Some(host) = Host::start("lane = \"xdp\"\nworkers = 1") else { return };
     assert!(host.link.relay.device().expect("device").contains("prog/xdp"), "it is attached");
-    let Host { others, relay, folder, link } = host;
+    let Host { others, mut relay, folder, link, pins: _pins } = host;
+    relay.stop();
+    assert!(relay.finish(seconds(10)).success());
     drop((others, relay));
     assert!(!link.relay.device().expect("device").contains("prog/xdp"), "it is gone");
     link.relay.pass_all().expect("another program");

@@ -160,7 +160,7 @@ fn stopped(place: &Place, settings: &Settings, error: &str, findings: &mut Vec<F
     });
     // Loaded for a moment, and attached to nothing.
     let interfaces = settings.relay.interfaces();
-    findings.push(match relay::lane::express::open(&settings.relay, &interfaces, 1, 16, false) {
+    findings.push(match relay::lane::express::open(&settings.relay, None, &interfaces, 1, 16, false) {
         Ok(opened) if !opened.reason.is_empty() => Finding(State::Note, "lane", opened.reason),
         Ok(opened) if opened.ends.is_empty() => {
             Finding(State::Note, "lane", "the express lane is not wanted".into())

@@ -3,7 +3,7 @@
 //! One task, [`run`]. While it is not connected, or still rebuilding, offers and answers are refused with
 //! `Relay is out of reach`, and what must be closed is kept in [`Link::close_later`] and [`Link::delete_later`]. A
 //! control that has just started lets requests wait for its first connection. A new relay process has another
-//! epoch and none of the old one's calls.
+//! epoch, and of the old one's calls those at most that the kernel carried on.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
@@ -217,7 +217,9 @@ fn rebuild(calls: &Calls, found: Vec<LiveCall>) -> HashMap<CallKey, Option<Vec<u
 fn admit(calls: &Calls, client: Client, stats: Stats) {
     let mut state = calls.link.lock();
     if state.epoch.is_some_and(|epoch| epoch != client.epoch()) {
-        tracing::warn!("the relay is a new process: calls of the old one are gone");
+        tracing::warn!(
+            "the relay is a new process: calls of the old one that it did not go on with are gone"
+        );
     }
     state.epoch = Some(client.epoch());
     state.facts = RelayFacts {

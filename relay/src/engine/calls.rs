@@ -48,6 +48,8 @@ pub(super) struct Call {
     pub(super) recorded: bool,
     pub(super) paused: bool,
     pub(super) label: Vec<u8>,
+    /// What the server knows of it, in the server's own words: for the ledger.
+    pub(super) book: Vec<u8>,
     /// Per stream and leg: RTP and RTCP slot.
     pub(super) streams: Vec<[[Slot; 2]; 2]>,
 }
@@ -87,6 +89,7 @@ impl Engine {
             recorded: false,
             paused: false,
             label: Vec::new(),
+            book: Vec::new(),
             streams: Vec::with_capacity(new.streams.len()),
         };
         let openings = self.add_streams(&mut call, new.streams, now);
@@ -130,6 +133,12 @@ impl Engine {
         self.calls.insert(key, call);
         self.freshen(key, now.mono_ns);
         Ok(openings)
+    }
+
+    /// Takes note of what the server knows of a call.
+    pub fn book(&mut self, key: CallKey, book: Vec<u8>, now: Now) {
+        self.calls.entry(key).and_modify(|call| call.book = book);
+        self.keep_again(key, now.mono_ns);
     }
 
     /// Takes away the streams of a call from number `keep` on. Gives the slots to close.
@@ -199,6 +208,11 @@ impl Engine {
     /// A recorder has attached: every recorded call is told again, so that none is unknown to it.
     pub fn recorder_attached(&mut self, now: Now) {
         self.tapping.reader_attached();
+        self.tell_recorded(now);
+    }
+
+    /// Tells the recorder of every recorded call.
+    pub(super) fn tell_recorded(&mut self, now: Now) {
         for call in self.calls.values().filter(|c| c.recorded) {
             let at_ns = call.timeline().at(now);
             let record = Record { position: 0, call: call.key, at_ns, kind: Kind::Open };

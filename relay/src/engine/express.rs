@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 
 use super::Engine;
 use super::calls::Call;
+use super::kept::{Executed, Kept};
 use crate::call::CallKey;
 use crate::drop_reason::DropReason;
 use crate::lane::xdp::rows::{self, Orders, State, Uncounted};
@@ -30,6 +31,8 @@ const FRESH: usize = 256;
 const CALLS: usize = 8;
 /// That while.
 const FRESH_NS: u64 = 4_000_000_000;
+/// So old may be what the ledger says of a call's figures.
+const KEEP_NS: u64 = 5_000_000_000;
 /// From one such look to the next.
 const LOOK_NS: u64 = 10_000_000;
 
@@ -85,9 +88,11 @@ pub struct Station {
 }
 
 impl Engine {
-    /// Has settled rows executed by the express lane from now on.
-    pub fn board(&mut self, express: Express) {
-        self.station = Some(Box::new(Station {
+    /// Has settled rows executed by the express lane from now on. Rows that it executes already, for a relay that was killed, it
+    /// goes on with.
+    pub fn board(&mut self, mut express: Express) {
+        let (executed, last_ns) = (std::mem::take(&mut express.executed), express.begin());
+        let mut station = Box::new(Station {
             express,
             pending: Vec::new(),
             fresh: self.calls.keys().map(|key| (*key, Now::read().mono_ns + FRESH_NS)).collect(),
@@ -95,7 +100,72 @@ impl Engine {
             look_ns: 0,
             disagreed: 0,
             untold: 0,
-        }));
+        });
+        if !executed.is_empty() {
+            self.go_on(&mut station, &executed, last_ns);
+        }
+        self.station = Some(station);
+    }
+
+    /// Goes on with rows of a relay that was killed, which was last alive at `last_ns`.
+    fn go_on(&mut self, station: &mut Station, executed: &[Executed], last_ns: u64) {
+        // The recorder hears of its calls before it hears their packets.
+        self.tell_recorded(Now { mono_ns: last_ns, wall_ns: 0 });
+        let mut owed = Vec::new();
+        for Executed { slot, count, seen } in executed {
+            let (Some(shared), Some(row)) = (station.express.row(slot.index), self.table.at_mut(slot.index))
+            else {
+                continue;
+            };
+            if !shared.is_of(*slot) {
+                continue;
+            }
+            let stage = if shared.state() == State::Active {
+                Stage::Active
+            } else {
+                shared.rest();
+                Stage::Rest(0)
+            };
+            row.boarding = Boarding { stage, handled: 0, seen: *seen };
+            // What came between the last entry and the end was measured by the one that is gone.
+            row.reception.interrupt();
+            owed.push((*slot, row.rtp + shared.executed().since(*count)));
+        }
+        self.replay(station, true);
+        for (slot, expected) in owed {
+            self.count_unseen(&station.express, &mut station.untold, slot);
+            if let Some(row) = self.table.at_mut(slot.index) {
+                let missing = expected.since(row.rtp);
+                row.rtp = row.rtp + missing;
+                self.forwarded = self.forwarded + missing;
+            }
+        }
+    }
+
+    /// Writes a call down again, if it is written down.
+    pub(super) fn keep_again(&mut self, key: CallKey, now_ns: u64) {
+        let Some(mut station) = self.station.take() else { return };
+        if station.express.ledger.as_ref().is_some_and(|ledger| ledger.written_ns(key).is_some()) {
+            self.keep(&mut station.express, key, now_ns);
+        }
+        self.station = Some(station);
+    }
+
+    /// Writes down what a relay must know to go on with a call whose rows are aboard, or are about to be.
+    fn keep(&self, express: &mut Express, key: CallKey, now_ns: u64) {
+        let (Some(call), Some(mut ledger)) = (self.calls.get(&key), express.ledger.take()) else { return };
+        let rows: Vec<(Slot, Row)> =
+            call.slots().filter_map(|slot| Some((slot, self.table.get(slot)?.clone()))).collect();
+        let executed =
+            rows.iter().filter(|(_, row)| row.boarding.stage != Stage::Off).filter_map(|(slot, row)| {
+                let shared = express.row(slot.index)?;
+                Some(Executed { slot: *slot, count: shared.executed(), seen: row.boarding.seen })
+            });
+        let executed = executed.collect();
+        let kept = Kept { worker: express.worker(), call: call.clone(), rows, executed };
+        // Plain data: it can always be written.
+        ledger.keep(key, &postcard::to_stdvec(&kept).unwrap_or_default(), now_ns);
+        express.ledger = Some(ledger);
     }
 
     /// A call was opened or changed: its rows will soon be ready.
@@ -121,6 +191,7 @@ impl Engine {
         station.express.beat(now.mono_ns);
         self.replay(&mut station, false);
         if !station.pending.is_empty() {
+            self.keep_pending(&mut station, now.mono_ns);
             self.promote(&mut station, now.mono_ns);
         }
         if now.mono_ns.saturating_sub(station.look_ns) >= LOOK_NS {
@@ -170,6 +241,8 @@ impl Engine {
             self.count_unseen(&station.express, &mut station.untold, slot);
             let Some(row) = self.table.at_mut(slot.index) else { continue };
             row.boarding.stage = Stage::Rest(now_ns.saturating_sub(REST_NS));
+            // What was written down of the call is about to be wrong.
+            station.express.ledger.iter_mut().for_each(|ledger| ledger.forget(row.call));
             if let Some(local) = row.local.filter(|_| off) {
                 row.boarding = Boarding::default();
                 station.express.free(slot.index, local);
@@ -214,6 +287,18 @@ impl Engine {
             *disagreed += u64::from(forwarded != sent);
         }
         express.done();
+    }
+
+    /// Writes calls down of which a row will be active in a moment.
+    fn keep_pending(&self, station: &mut Station, now_ns: u64) {
+        let Station { express, pending, .. } = station;
+        for slot in pending {
+            if let Some(row) = self.table.get(*slot)
+                && matches!(row.boarding.stage, Stage::Pending(_, Some(_)))
+            {
+                self.keep(express, row.call, now_ns);
+            }
+        }
     }
 
     /// Makes pending rows active of which the worker has sent all that went up. It had them by the last look, and lanes send
@@ -267,6 +352,12 @@ impl Engine {
                 if now_ns < until {
                     station.fresh.push_back((key, until));
                 }
+            }
+        }
+        for key in &keys {
+            let written = station.express.ledger.as_ref().and_then(|ledger| ledger.written_ns(*key));
+            if written.is_some_and(|written| now_ns.saturating_sub(written) >= KEEP_NS) {
+                self.keep(&mut station.express, *key, now_ns);
             }
         }
         let rows = |key: &CallKey| self.calls.get(key).map(Call::rtp_slots).into_iter().flatten();

@@ -19,14 +19,14 @@ use crate::tap::Handles;
 /// All that an engine knows. Times are monotonic: they mean the same to every process of this host.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct State {
-    rows: Vec<(Slot, Row)>,
-    calls: Vec<Call>,
-    tapping: TappingState,
+    pub(super) rows: Vec<(Slot, Row)>,
+    pub(super) calls: Vec<Call>,
+    pub(super) tapping: TappingState,
     /// Sockets that are to be connected, or to be so no longer; the rows say which are.
-    connections: VecDeque<(Slot, Option<SocketAddr>)>,
-    forwarded: Count,
-    received: u64,
-    drops: DropCounters,
+    pub(super) connections: VecDeque<(Slot, Option<SocketAddr>)>,
+    pub(super) forwarded: Count,
+    pub(super) received: u64,
+    pub(super) drops: DropCounters,
 }
 
 impl State {

@@ -13,6 +13,8 @@ impl Engine {
         match express {}
     }
 
+    pub(super) const fn keep_again(&mut self, _call: CallKey, _now_ns: u64) {}
+
     /// No row ever is.
     pub const fn on_express(&self) -> bool {
         false

@@ -30,6 +30,14 @@ pub(super) struct TappingState {
     lost: u64,
 }
 
+impl TappingState {
+    /// Of a ring that nothing was written to.
+    #[cfg(feature = "xdp")]
+    pub(super) fn beginning(writer: &mut Writer) -> Self {
+        Self { position: writer.position(), waiting: VecDeque::new(), lost: 0 }
+    }
+}
+
 impl Tapping {
     pub(super) fn export(&mut self) -> TappingState {
         self.flush();

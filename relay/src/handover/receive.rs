@@ -137,7 +137,7 @@ fn hear(link: &UnixStream) -> Result<(Message, Vec<OwnedFd>), HandoverError> {
 }
 
 /// Has a worker do a step, and waits for it.
-fn step(worker: &mpsc::Sender<Step>, adoption: Adoption) -> Result<(), HandoverError> {
+pub(super) fn step(worker: &mpsc::Sender<Step>, adoption: Adoption) -> Result<(), HandoverError> {
     let impossible = |e: &dyn std::fmt::Display| HandoverError::Impossible(format!("a worker failed: {e}"));
     let gone = io::Error::other("its thread ended");
     let (reply, answer) = mpsc::channel();

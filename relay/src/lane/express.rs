@@ -1,6 +1,7 @@
 //! Whether there is an express lane beside the socket lane, where it is attached, and why it is not. At start.
 
 use std::io;
+use std::path::Path;
 
 use super::Express;
 use super::choice::Choice;
@@ -51,10 +52,11 @@ pub struct Opened {
     pub program: Option<super::xdp::program::Program>,
 }
 
-/// Opens the express lane for so many workers of so many slots, if the settings want it; `attach` it now, or later by
+/// Opens the express lane of the relay with this state directory (with none it is pinned nowhere) for so many workers of so many slots, if the settings want it; `attach` it now, or later by
 /// [`Opened::attach`]. An error only where it is demanded and cannot be.
 pub fn open(
     options: &Options,
+    state: Option<&Path>,
     interfaces: &[Interface],
     workers: usize,
     slots: u32,
@@ -63,7 +65,7 @@ pub fn open(
     if let Choice::Only(_) = options.lane {
         return Ok(Opened::default());
     }
-    let opened = try_open(options, interfaces, workers, slots).and_then(|mut opened| {
+    let opened = try_open(options, state, interfaces, workers, slots).and_then(|mut opened| {
         if attach {
             opened.attach(options, interfaces)?;
         }
@@ -79,7 +81,7 @@ pub fn open(
 }
 
 #[cfg(not(feature = "xdp"))]
-fn try_open(_: &Options, _: &[Interface], _: usize, _: u32) -> Result<Opened, String> {
+fn try_open(_: &Options, _: Option<&Path>, _: &[Interface], _: usize, _: u32) -> Result<Opened, String> {
     Err("this relay was built without it".into())
 }
 
@@ -88,6 +90,11 @@ impl Opened {
     /// There is nothing to attach.
     pub fn attach(&mut self, _: &Options, _: &[Interface]) -> Result<(), String> {
         Ok(())
+    }
+
+    /// Nothing.
+    pub const fn keeps(&self) -> bool {
+        false
     }
 
     /// There is nothing to wait for.
@@ -99,6 +106,7 @@ impl Opened {
 #[cfg(feature = "xdp")]
 fn try_open(
     options: &Options,
+    state: Option<&Path>,
     interfaces: &[Interface],
     workers: usize,
     slots: u32,
@@ -112,8 +120,16 @@ fn try_open(
     let addresses: Vec<_> = interfaces.iter().flat_map(|i| i.addresses.iter().copied()).collect();
     let workers = u32::try_from(workers).map_err(|e| e.to_string())?;
     let expiry = Duration::from_secs(options.xdp_expiry_seconds.into());
-    let (program, ends) = load(&Plan { workers, slots, addresses: &addresses, expiry })?;
+    let pins = state.and_then(|state| pins(options, state));
+    let (program, ends) = load(&Plan { workers, slots, addresses: &addresses, expiry }, pins)?;
     Ok(Opened { ends, reason: String::new(), program: Some(program) })
+}
+
+/// Where the lane of the relay with this state directory is pinned, if anywhere.
+#[cfg(feature = "xdp")]
+fn pins(options: &Options, state: &Path) -> Option<super::xdp::pins::Pins> {
+    let root = Some(Path::new(&options.xdp_pins)).filter(|root| !root.as_os_str().is_empty())?;
+    super::xdp::pins::Pins::below(root, state).ok()
 }
 
 /// The interfaces that the settings name, or else those that have the addresses of media.
@@ -144,8 +160,43 @@ impl Opened {
         Ok(())
     }
 
+    /// Whether calls on it outlive the process.
+    pub fn keeps(&self) -> bool {
+        self.program.as_ref().is_some_and(super::xdp::program::Program::is_pinned)
+    }
+
     /// Whether what [`Self::attach`] said may be otherwise soon: another program may go.
     pub fn may_pass(why: &str) -> bool {
         why.contains(super::xdp::program::TAKEN)
     }
 }
+
+/// Unpins the express lane of a relay that stops, unless calls are on it: these go on until a relay is started again, or till
+/// they expire.
+#[cfg(feature = "xdp")]
+pub fn leave(options: &Options, state: &Path) {
+    let Some(pins) = pins(options, state) else { return };
+    match super::xdp::program::calls(&pins) {
+        None => {}
+        Some(0) => pins.remove(),
+        Some(count) => tracing::warn!(
+            "{count} promoted call(s) go on without a relay, for {} seconds or until one is started; to end them: rm -r {}",
+            options.xdp_expiry_seconds,
+            pins.folder().display()
+        ),
+    }
+}
+
+/// Takes away what is pinned of another relay with this state directory: this one has no express lane that could go on with it.
+#[cfg(feature = "xdp")]
+pub fn unpin(options: &Options, state: &Path) {
+    pins(options, state).iter().for_each(super::xdp::pins::Pins::remove);
+}
+
+/// There is nothing that this relay knows of.
+#[cfg(not(feature = "xdp"))]
+pub const fn unpin(_: &Options, _: &Path) {}
+
+/// There is nothing to unpin.
+#[cfg(not(feature = "xdp"))]
+pub const fn leave(_: &Options, _: &Path) {}

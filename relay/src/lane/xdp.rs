@@ -5,6 +5,8 @@
 //! them (`engine::express`, which also says when a row is promoted and when it comes back). So figures, the tap and the
 //! masks are the socket lane's, by the same code.
 
+pub mod ledger;
+pub mod pins;
 pub mod program;
 pub mod rows;
 
@@ -15,10 +17,12 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use aya::maps::{HashMap, MapData};
 
+use crate::engine::kept::Executed;
 use crate::interface::Address;
 use crate::packet::RTP_HEADER;
 use crate::sys::bpf::{RingReader, SharedArray};
 use crate::table::Slot;
+use ledger::Ledger;
 use rows::{SharedRow, Told};
 
 /// Bytes of the longest packet that the program decides on.
@@ -42,6 +46,10 @@ pub struct Express {
     /// A packet that is told lies here while it is replayed.
     packet: Vec<u8>,
     addresses: Arc<[Address]>,
+    /// What is known of calls is kept here while they are promoted.
+    pub ledger: Option<Ledger>,
+    /// Rows that the program executes for a relay that was killed, and which this one goes on with.
+    pub executed: Vec<Executed>,
 }
 
 impl std::fmt::Debug for Express {
@@ -78,6 +86,17 @@ impl Express {
         self.row(slot).into_iter().for_each(SharedRow::free);
         // It is there: it was put there when the row was taken.
         let _ = self.places.remove(&rows::place(local));
+    }
+
+    /// Which worker's it is.
+    pub const fn worker(&self) -> u32 {
+        self.worker
+    }
+
+    /// Goes on where whoever had it before has stopped. Gives when that one was last alive, monotonic nanoseconds; 0 for never.
+    pub fn begin(&mut self) -> u64 {
+        self.ring.begin();
+        self.alive.get(self.worker as usize).map_or(0, |alive| alive.load(Relaxed))
     }
 
     /// The worker is alive.

@@ -111,6 +111,17 @@ pub struct Count {
     pub bytes: u64,
 }
 
+impl Count {
+    /// What was counted since it was `before`.
+    #[must_use]
+    pub const fn since(self, before: Self) -> Self {
+        Self {
+            packets: self.packets.saturating_sub(before.packets),
+            bytes: self.bytes.saturating_sub(before.bytes),
+        }
+    }
+}
+
 impl std::ops::Add for Count {
     type Output = Self;
     fn add(self, other: Self) -> Self {

@@ -166,7 +166,17 @@ impl Server {
     fn opened(&mut self, call: CallKey) -> Result<Reply, Refusal> {
         let entry = self.calls.get_mut(&call).ok_or(Refusal::UnknownCall)?;
         entry.busy = false;
-        Ok(Reply::Opened(local(&entry.ports)))
+        let ports = local(&entry.ports);
+        self.note(call);
+        Ok(Reply::Opened(ports))
+    }
+
+    /// Has a call's worker know what is known of it here, where calls outlive the process.
+    fn note(&mut self, call: CallKey) {
+        let Some(entry) = self.calls.get(&call).filter(|_| self.keeps) else { return };
+        // Plain data: it can always be written.
+        let (worker, book) = (entry.worker, postcard::to_stdvec(entry).unwrap_or_default());
+        drop(self.command(worker, Command::Book { call, book }));
     }
 
     fn update(
@@ -224,7 +234,9 @@ impl Server {
         if let Some(blob) = blob {
             entry.blob = blob;
         }
-        Ok(Reply::Opened(local(&entry.ports)))
+        let ports = local(&entry.ports);
+        self.note(call);
+        Ok(Reply::Opened(ports))
     }
 
     /// Binds ports for every stream, or for none.

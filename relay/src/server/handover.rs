@@ -48,6 +48,22 @@ struct Client {
 }
 
 impl State {
+    /// Of a server that knew these calls, each with its entry as [`Server`] had it written down, and whose addresses of media were
+    /// `addresses`. None where an entry is not understood.
+    #[cfg(feature = "xdp")]
+    pub fn of(calls: &[(CallKey, &[u8])], addresses: &[IpAddr]) -> Option<Self> {
+        let read = |(call, book): &(CallKey, &[u8])| Some((*call, postcard::from_bytes::<Entry>(book).ok()?));
+        let calls = calls.iter().map(read).collect::<Option<Vec<_>>>()?;
+        Some(Self {
+            calls,
+            ports: addresses.iter().map(|address| (*address, Vec::new())).collect(),
+            draining: false,
+            recorder_attached: false,
+            events: Vec::new(),
+            clients: Vec::new(),
+        })
+    }
+
     /// Finds the pairs that calls have, or that rest, among these ports. They are taken then, or rest on.
     pub fn settle(&mut self, ports: &mut Ports) {
         let taken = self.calls.iter_mut().flat_map(|(_, entry)| entry.ports.iter_mut().flatten());

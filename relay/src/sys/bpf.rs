@@ -107,6 +107,12 @@ impl RingReader {
         Ok(Self { mine, theirs, size, read, seen: read, freed: read, between: 0 })
     }
 
+    /// Goes on where the reader has stopped that had the ring before.
+    pub fn begin(&mut self) {
+        let read = self.mine.get(0).map_or(0, |position| position.load(Acquire));
+        (self.read, self.seen, self.freed, self.between) = (read, read, read, 0);
+    }
+
     /// The next record but a few, each once: what will be needed for it can be loaded into the cache. None: there is none
     /// yet, or it is too far ahead.
     #[inline]

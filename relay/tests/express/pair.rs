@@ -136,7 +136,7 @@ impl Pair {
         let ports = PortRange { first: 1, last: u16::MAX };
         let addresses = [Address { bound, advertised: bound, ports, dscp: DSCP }];
         let plan = Plan { workers: 2, slots: 8, addresses: &addresses, expiry: Duration::from_secs(60) };
-        let (mut program, mut ends) = match load(&plan) {
+        let (mut program, mut ends) = match load(&plan, None) {
             Ok(loaded) => loaded,
             Err(why) => {
                 assert!(why.contains("CAP_BPF") || why.contains("clang"), "{why}");

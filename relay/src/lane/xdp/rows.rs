@@ -18,7 +18,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64};
 
-use crate::program::message::PayloadTypes;
+use serde::{Deserialize, Serialize};
+
+use crate::program::message::{Count, PayloadTypes};
 use crate::rewrite::Guise;
 use crate::sys::bpf::Shared;
 use crate::table::Slot;
@@ -111,7 +113,7 @@ pub struct Orders {
 }
 
 /// What the program counted that nobody was told of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Uncounted {
     /// Packets of strangers.
     pub mismatched: u64,
@@ -221,6 +223,16 @@ impl SharedRow {
     /// Gives the row up, which must rest.
     pub fn free(&self) {
         self.control.store(FREE, Release);
+    }
+
+    /// Whether it was taken for this tenant of its slot, and is not free.
+    pub fn is_of(&self, slot: Slot) -> bool {
+        self.generation.load(Relaxed) == slot.generation && self.state() != State::Free
+    }
+
+    /// What the program forwarded since it was taken.
+    pub fn executed(&self) -> Count {
+        Count { packets: self.packets.load(Relaxed), bytes: self.bytes.load(Relaxed) }
     }
 
     /// When the program forwarded last, monotonic nanoseconds; 0 for never.
