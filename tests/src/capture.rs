@@ -1,4 +1,4 @@
-//! What was on the wire: tcpdump on loopback, filtered to the test's own ports.
+//! What was on the wire: tcpdump where the phones are, filtered to the test's own ports.
 //!
 //! On a machine with other work tcpdump may come late. So its ring is large, and without immediate mode, in which
 //! every packet takes a slot for the largest (64 KiB) and wakes it. It hands packets on within a second. What it lost
@@ -7,9 +7,8 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use crate::deadline::{seconds, until};
 use crate::ports::Ports;
@@ -23,7 +22,7 @@ const END: u64 = 16_384;
 /// The capture's ring in KiB: every packet of twenty calls, several times.
 const RING: &str = "65536";
 
-/// A UDP datagram on loopback.
+/// A UDP datagram.
 #[derive(Debug, Clone)]
 pub struct Datagram {
     /// Microseconds since 1970.
@@ -41,7 +40,7 @@ pub struct Datagram {
 pub struct Capture {
     process: Process,
     file: PathBuf,
-    mark: u16,
+    mark: SocketAddr,
 }
 
 impl Capture {
@@ -49,8 +48,8 @@ impl Capture {
     pub fn start(ports: &Ports, folder: &Path) -> Self {
         let file = folder.join("wire.pcap");
         let (first, last) = ports.all();
-        let mut command = Command::new("tcpdump");
-        command.args(["-U", "-n", "-i", "lo", "-s", "0", "-B", RING, "-Z", "root", "-w"]);
+        let mut command = ports.command("tcpdump");
+        command.args(["-U", "-n", "-i", ports.device(), "-s", "0", "-B", RING, "-Z", "root", "-w"]);
         command.arg(&file).arg(format!("udp portrange {first}-{last}"));
         let mut process = Process::start("tcpdump", command, folder.join("tcpdump.log"));
         process.ready("captures", seconds(10), |p| p.output().contains("listening on").then_some(()));
@@ -64,10 +63,10 @@ impl Capture {
 
     /// Ends the capture; everything sent before is in it.
     pub fn finish(mut self) -> Wire {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("socket");
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("socket");
         until("the capture is written", seconds(30), || {
             // Again and again: a mark can be lost as anything else can.
-            socket.send_to(MARK, (Ipv4Addr::LOCALHOST, self.mark)).expect("mark");
+            socket.send_to(MARK, self.mark).expect("mark");
             self.ends_with_the_mark().then_some(())
         });
         self.process.stop();
@@ -124,7 +123,7 @@ impl Wire {
     }
 }
 
-/// Reads a classic pcap file of Ethernet frames (loopback's link type) as UDP over IPv4. A record that is not
+/// Reads a classic pcap file of Ethernet frames (loopback's link type, too) as UDP over IPv4. A record that is not
 /// complete yet ends the reading.
 fn read(file: &[u8]) -> Vec<Datagram> {
     let mut datagrams = Vec::new();

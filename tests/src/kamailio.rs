@@ -40,7 +40,7 @@ impl Kamailio {
         std::fs::copy(repository("tools/kamailio/kamailio.cfg"), &configuration).expect("configuration");
         std::fs::write(run.join("site.cfg"), &site.settings).expect("site.cfg");
         std::fs::write(run.join("site-routes.cfg"), &site.routes).expect("site-routes.cfg");
-        let callee = || format!("sip:127.0.0.1:{}", ports.callee());
+        let callee = || format!("sip:{}:{}", ports.phones(), ports.callee());
         let next_hop = site.next_hop.clone().unwrap_or_else(callee);
         let address = ports.proxy();
         let mut command = Command::new("kamailio");
@@ -52,6 +52,7 @@ impl Kamailio {
             format!("BAUTA_NG=\"udp:{}\"", ports.ng()),
             format!("BAUTA_NEXT_HOP=\"{next_hop}\""),
             format!("BAUTA_TRUNK=\"{TRUNK}\""),
+            format!("BAUTA_PEERS=\"^(127.0.0.1|{})$\"", ports.phones()),
             "BAUTA_CHILDREN=2".into(),
         ] {
             command.args(["-A", &define]);

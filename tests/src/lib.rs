@@ -1,7 +1,7 @@
 //! Whole-process tests: what they stand on.
 //!
 //! A test starts the three processes of a POP ([`pop`]), a real SIP proxy ([`kamailio`]) and real phones
-//! ([`sipp`]) on loopback ports of its own ([`ports`]), captures what is on the wire ([`capture`]), and judges
+//! ([`sipp`]) on loopback ports of its own ([`ports`]), or on two hosts ([`namespaces`]), captures what is on the wire ([`capture`]), and judges
 //! the archive by the eyes of others ([`archive`], [`audio`]) and both parties' sides by [`leak`].
 //!
 //! Everything a test starts ends with it ([`process`]), also when it panics; every wait has a condition and a
@@ -26,6 +26,7 @@ pub mod leak;
 pub mod namespaces;
 pub mod ng;
 pub mod phone;
+pub mod pins;
 pub mod pop;
 pub mod ports;
 pub mod process;

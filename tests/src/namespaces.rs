@@ -17,6 +17,8 @@ use std::thread;
 use anyhow::{Context, Result, ensure};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use crate::programs::installed;
+
 /// The network device in each namespace.
 pub const DEVICE: &str = "media";
 /// What is measured (RFC 2544's own network: nobody else's here).
@@ -37,6 +39,28 @@ pub struct Link {
 }
 
 impl Link {
+    /// Makes both for a test; or says why it is skipped.
+    pub fn for_a_test(what: &str) -> Option<Self> {
+        if !installed(&["ip", "ethtool", "nsenter", "setpriv", "clang"]) {
+            return None;
+        }
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("SKIPPED: network namespaces are root's to make");
+            return None;
+        }
+        match Self::make(what) {
+            Ok(link) => Some(link),
+            Err(why) => {
+                let why = format!("{why:#}");
+                let forbidden =
+                    ["not permitted", "Permission denied"].iter().any(|words| why.contains(words));
+                assert!(forbidden, "namespaces: {why}");
+                eprintln!("SKIPPED: {why}");
+                None
+            }
+        }
+    }
+
     /// Makes both, under names that nobody else has: they begin with `bauta-` and `what`.
     pub fn make(what: &str) -> Result<Self> {
         static MADE: AtomicUsize = AtomicUsize::new(0);

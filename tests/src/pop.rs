@@ -7,6 +7,7 @@ use tempfile::TempDir;
 
 use crate::deadline::{seconds, until};
 use crate::http::Client;
+use crate::pins::Pins;
 use crate::ports::Ports;
 use crate::process::Process;
 use crate::programs::ours;
@@ -18,6 +19,8 @@ pub enum Lane {
     Chosen,
     /// The fallback.
     Mmsg,
+    /// The express lane, and nothing less; for phones on a host of their own.
+    Express,
 }
 
 /// Running processes, or killed ones that will be started again.
@@ -31,33 +34,39 @@ pub struct Pop {
     tracing: bool,
     /// The test's ports.
     pub ports: Ports,
+    _pins: Pins,
     folder: TempDir,
 }
 
 impl Pop {
     /// Starts all three, each ready when this returns.
     pub fn start(lane: Lane) -> Self {
-        Self::with(lane, loopback)
+        Self::on(Ports::take(), lane)
+    }
+
+    /// The same, on these ports.
+    pub fn on(ports: Ports, lane: Lane) -> Self {
+        Self::run(ports, lane, own, false)
     }
 
     /// The same, with logs at the finest level.
     pub fn start_tracing(lane: Lane) -> Self {
-        Self::run(lane, loopback, true)
+        Self::run(Ports::take(), lane, own, true)
     }
 
     /// As [`Self::start`], with these lines under `[relay]`, which say where its media ports are.
     pub fn with(lane: Lane, relay: impl FnOnce(&Ports) -> String) -> Self {
-        Self::run(lane, relay, false)
+        Self::run(Ports::take(), lane, relay, false)
     }
 
-    fn run(lane: Lane, relay: impl FnOnce(&Ports) -> String, tracing: bool) -> Self {
-        let ports = Ports::take();
+    fn run(ports: Ports, lane: Lane, relay: impl FnOnce(&Ports) -> String, tracing: bool) -> Self {
         let folder = tempfile::Builder::new().prefix("bauta-test-").tempdir().expect("temporary directory");
-        let relay = relay(&ports);
+        let (relay, pins) = (relay(&ports), Pins::of(folder.path()));
         let lane = match lane {
             Lane::Chosen => std::env::var("BAUTA_TEST_LANE")
                 .map_or_else(|_| String::new(), |lane| format!("lane = \"{lane}\"\n")),
             Lane::Mmsg => "lane = \"mmsg\"\n".into(),
+            Lane::Express => format!("lane = \"xdp\"\nxdp_pins = \"{}\"\n", pins.folder().display()),
         };
         let settings = format!(
             "[relay]\n{relay}workers = 1\npin = false\ntap_ring_mib = 8\n{lane}\n\
@@ -66,7 +75,8 @@ impl Pop {
             ports.http()
         );
         std::fs::write(folder.path().join("pop.toml"), settings).expect("pop.toml");
-        let mut pop = Self { recorder: None, control: None, relay: None, tracing, ports, folder };
+        let mut pop =
+            Self { recorder: None, control: None, relay: None, tracing, ports, _pins: pins, folder };
         pop.start_relay();
         pop.start_control();
         pop.start_recorder();
@@ -162,9 +172,15 @@ impl Pop {
     /// RTP and RTCP packets that the relay has forwarded since it was started.
     #[track_caller]
     pub fn forwarded(&self) -> u64 {
+        self.metric("bauta_relay_packets_total{", "")
+    }
+
+    /// The sum of the values of the metric whose name begins so, over all its labels that contain `label`.
+    #[track_caller]
+    pub fn metric(&self, name: &str, label: &str) -> u64 {
         let metrics = self.client("operator").get("/metrics").expect(200).body;
-        let counts = metrics.lines().filter(|l| l.starts_with("bauta_relay_packets_total{"));
-        counts.map(|l| l.rsplit(' ').next().and_then(|n| n.parse::<u64>().ok()).expect("a count")).sum()
+        let values = metrics.lines().filter(|l| l.starts_with(name) && l.contains(label));
+        values.map(|l| l.rsplit(' ').next().and_then(|n| n.parse::<u64>().ok()).expect("a count")).sum()
     }
 
     /// Everything the processes logged, now and before they were killed.
@@ -189,10 +205,10 @@ impl Pop {
     }
 }
 
-/// The test's media ports, on loopback.
-fn loopback(ports: &Ports) -> String {
+/// The test's media ports.
+fn own(ports: &Ports) -> String {
     let (first, last) = ports.media();
-    format!("address = \"127.0.0.1\"\nports = \"{first}-{last}\"\n")
+    format!("address = \"{}\"\nports = \"{first}-{last}\"\n", ports.host())
 }
 
 impl Drop for Pop {

@@ -1,6 +1,6 @@
 //! Phones: SIPp with the scenarios of `tests/scenarios/`.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -58,22 +58,24 @@ impl Phone {
         let numbers = folder.join("caller.csv");
         let rows: Vec<String> = dials.iter().map(|d| format!("{};{}", d.own, d.dial)).collect();
         std::fs::write(&numbers, format!("SEQUENTIAL\n{}\n", rows.join("\n"))).expect("numbers");
-        let mut command = Command::new("sipp");
+        let mut command = ports.command("sipp");
         // A Call-ID with the caller's number in it, as some phones make them.
         command.arg(proxy.to_string()).args(["-cid_str", &format!("%u-%p-{}@%s", dials[0].own)]);
         command.arg("-inf").arg(&numbers).args(["-r", "20"]);
-        Self::start("caller", command, ports.caller(), ports.caller_media().0, folder, part, dials.len())
+        let sockets = (ports.caller(), ports.caller_media().0);
+        Self::start("caller", command, ports.phones(), sockets, folder, part, dials.len())
     }
 
     /// Phones that are called, `calls` times; all say that their number is `own`.
     pub fn answers(ports: &Ports, folder: &Path, part: &Part<'_>, own: &str, calls: usize) -> Self {
-        let mut command = Command::new("sipp");
+        let mut command = ports.command("sipp");
         command.args(["-key", "own", own]);
-        let mut phone =
-            Self::start("callee", command, ports.callee(), ports.callee_media().0, folder, part, calls);
+        let sockets = (ports.callee(), ports.callee_media().0);
+        let mut phone = Self::start("callee", command, ports.phones(), sockets, folder, part, calls);
         let bound = format!(":{:04X} ", ports.callee());
-        phone.process.ready("listens", seconds(10), |_| {
-            std::fs::read_to_string("/proc/net/udp").is_ok_and(|t| t.contains(&bound)).then_some(())
+        phone.process.ready("listens", seconds(10), |process| {
+            let table = std::fs::read_to_string(format!("/proc/{}/net/udp", process.id()));
+            table.is_ok_and(|table| table.contains(&bound)).then_some(())
         });
         phone
     }
@@ -81,8 +83,8 @@ impl Phone {
     fn start(
         name: &str,
         mut command: Command,
-        sip: u16,
-        media: u16,
+        address: IpAddr,
+        (sip, media): (u16, u16),
         folder: &Path,
         part: &Part<'_>,
         calls: usize,
@@ -98,7 +100,7 @@ impl Phone {
         let scenario = folder.join(format!("{name}.xml"));
         std::fs::write(&scenario, xml).expect("scenario");
         let errors = folder.join(format!("{name}.errors"));
-        command.arg("-sf").arg(&scenario).args(["-i", "127.0.0.1", "-p", &sip.to_string()]);
+        command.arg("-sf").arg(&scenario).args(["-i", &address.to_string(), "-p", &sip.to_string()]);
         command.args(["-mp", &media.to_string(), "-m", &calls.to_string(), "-l", &calls.to_string()]);
         command
             .args(["-nostdin", "-timeout", "60s", "-timeout_error", "-trace_err", "-error_file"])

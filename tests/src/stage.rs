@@ -55,7 +55,15 @@ impl Stage {
 
     /// The same, with the proxy of the site that `site` describes.
     pub fn with_site(lane: Lane, site: impl FnOnce(&Ports) -> Site) -> Self {
-        let pop = Pop::start(lane);
+        Self::of(Pop::start(lane), site)
+    }
+
+    /// As [`Self::set`], on these ports.
+    pub fn on(ports: Ports, lane: Lane) -> Self {
+        Self::of(Pop::on(ports, lane), |_| Site::default())
+    }
+
+    fn of(pop: Pop, site: impl FnOnce(&Ports) -> Site) -> Self {
         city(&pop);
         let kamailio = Kamailio::start(&pop.ports, pop.folder(), &pop.token("proxy"), &site(&pop.ports));
         Self { kamailio, pop, caller: Speech::caller(), callee: Speech::callee() }

@@ -13,8 +13,9 @@ use tests::archive::Archive;
 use tests::deadline::{seconds, until};
 use tests::http::Client;
 use tests::namespaces::{Link, NETWORK, PARTIES, RELAY};
+use tests::pins::Pins;
 use tests::process::Process;
-use tests::programs::{installed, ours};
+use tests::programs::ours;
 
 const NG: SocketAddr = SocketAddr::new(RELAY, 2223);
 const HTTP: SocketAddr = SocketAddr::new(RELAY, 8090);
@@ -29,49 +30,16 @@ struct Host {
     pins: Pins,
 }
 
-/// Where a test's relay is pinned, as long as the test runs.
-struct Pins(PathBuf);
-
-impl Drop for Pins {
-    fn drop(&mut self) {
-        // Where nothing was pinned there is nothing.
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 impl Host {
     /// Namespaces, and a folder with settings: these of the relay, and what the tests need. None where there can be none.
     fn lay(settings: &str) -> Option<(Link, TempDir, Pins)> {
-        if !installed(&["ip", "ethtool", "nsenter", "setpriv", "clang"]) {
-            return None;
-        }
-        if !rustix::process::geteuid().is_root() {
-            eprintln!("SKIPPED: network namespaces are root's to make");
-            return None;
-        }
-        let link = match Link::make("express") {
-            Ok(link) => link,
-            Err(why) => {
-                let why = format!("{why:#}");
-                let forbidden =
-                    ["not permitted", "Permission denied"].iter().any(|words| why.contains(words));
-                assert!(forbidden, "namespaces: {why}");
-                eprintln!("SKIPPED: {why}");
-                return None;
-            }
-        };
+        let link = Link::for_a_test("express")?;
         let folder = TempDir::with_prefix("bauta-express-").expect("folder");
-        let name = folder
-            .path()
-            .file_name()
-            .expect("name")
-            .to_string_lossy()
-            .replace(|c: char| !c.is_alphanumeric(), "-");
-        let pins = Pins(Path::new("/sys/fs/bpf").join(name));
+        let pins = Pins::of(folder.path());
         let text = format!(
             "[relay]\naddress = \"{RELAY}\"\nports = \"20000-23999\"\nport_rest_seconds = 0\nxdp_pins = \"{}\"\n{settings}\n\
              [control]\nng = \"{NG}\"\nng_allow = [\"{NETWORK}\"]\nhttp = \"{HTTP}\"\npacket_rate_multiple = 0\n",
-            pins.0.display()
+            pins.folder().display()
         );
         std::fs::write(folder.path().join("pop.toml"), text).expect("settings");
         // Where the phones are, the relay's addresses are none of the host's.
@@ -223,7 +191,7 @@ fn promoted_calls_lose_no_packet_when_their_relay_is_killed_and_the_next_one_goe
         assert!(archive.gaps().is_empty(), "{:#}", archive.manifest);
     }
     host.relay.stop();
-    let left = std::fs::read_dir(&host.pins.0).into_iter().flatten().count();
+    let left = std::fs::read_dir(host.pins.folder()).into_iter().flatten().count();
     assert_eq!(left, 0, "what nobody needs is not pinned any more");
 }
 
