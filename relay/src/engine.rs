@@ -209,7 +209,15 @@ impl Engine {
     /// A packet of `slot` will be brought soon: loads what forwarding it needs into the cache.
     #[inline]
     pub fn prefetch(&self, slot: Slot) {
-        self.table.at(slot.index).into_iter().for_each(Row::prefetch);
+        self.table.prefetch(slot.index, &Row::HOT);
+    }
+
+    /// The same of the other leg, once what [`Self::prefetch`] loads is there.
+    #[inline]
+    pub fn prefetch_way(&self, slot: Slot) {
+        if let Some(row) = self.table.at(slot.index) {
+            self.table.prefetch(row.peer.rtp, &[Row::WAY]);
+        }
     }
 
     /// Counts a packet of `slot` that was not forwarded.

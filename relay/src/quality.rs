@@ -10,11 +10,13 @@ mod round_trip;
 mod sequence;
 mod spans;
 
+use std::mem::offset_of;
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use crate::packet::RTP_HEADER;
 use crate::program::message::{Clock, MAX_CLOCKS, PayloadTypes, Quality, Report};
-use crate::sys::prefetch::prefetch;
 use jitter::Jitter;
 pub use reports::Said;
 use round_trip::RoundTrip;
@@ -50,14 +52,16 @@ struct Newest {
 }
 
 impl Reception {
-    /// Loads what every packet needs into the cache.
-    #[inline]
-    pub fn prefetch(&self) {
-        let [first, _] = &self.sources;
-        prefetch(first);
-        prefetch(&self.newest);
-        self.spans.prefetch();
-    }
+    /// Bytes of what every packet needs: the first source, what came last, and what is counted.
+    pub const HOT: [Range<usize>; 3] = {
+        let (first, newest) = (offset_of!(Self, sources), offset_of!(Self, newest));
+        let (spans, counted) = (offset_of!(Self, spans), Spans::HOT);
+        [
+            first..first + size_of::<Option<Source>>(),
+            newest..newest + size_of::<Option<Newest>>(),
+            spans + counted.start..spans + counted.end,
+        ]
+    };
 
     /// Packets came that nobody could measure: the next one begins anew, and nothing before it counts as lost.
     #[cfg(feature = "xdp")]

@@ -8,11 +8,13 @@ mod header;
 pub mod rtcp;
 mod source;
 
+use std::mem::offset_of;
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use crate::packet::{Packet, RTP_HEADER};
 use crate::program::message::{Clock, Extensions};
-use crate::sys::prefetch::prefetch;
 pub use source::Guise;
 use source::{Came, Return, Source};
 
@@ -59,12 +61,11 @@ impl Mask {
         mask
     }
 
-    /// Loads what every packet needs into the cache.
-    #[inline]
-    pub fn prefetch(&self) {
-        let [first, ..] = &self.sources;
-        prefetch(first);
-    }
+    /// Bytes of what every packet needs: the first source.
+    pub const HOT: Range<usize> = {
+        let first = offset_of!(Self, sources);
+        first..first + size_of::<Option<Source>>()
+    };
 
     /// The guise of a source SSRC that has sent RTP.
     pub fn of_source(&self, source: u32) -> Option<Guise> {

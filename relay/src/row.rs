@@ -2,7 +2,9 @@
 //!
 //! Owned by a worker, indexed by slot.
 
+use std::mem::offset_of;
 use std::net::SocketAddr;
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +19,6 @@ use crate::quality::Reception;
 use crate::rewrite::Mask;
 use crate::source::Source;
 use crate::sys::clock::Timeline;
-use crate::sys::prefetch::prefetch;
 
 /// Which of a leg's two ports a row is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,14 +38,13 @@ pub struct Pair {
     pub rtcp: u32,
 }
 
-/// One row of the binding table.
+/// One row of the binding table. Its first fields are those that every packet needs, in an order of few cache lines.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[allow(clippy::struct_excessive_bools, reason = "independent facts, each negotiated by itself")]
+#[repr(C)]
 pub struct Row {
     /// What this port is for.
     pub port: Port,
-    /// Its address and port on this host, where anybody asks for it.
-    pub local: Option<SocketAddr>,
     /// Who sends to this port.
     pub leg: Leg,
     /// Index of the stream (m-line).
@@ -57,54 +57,56 @@ pub struct Row {
     pub rtcp_mux: bool,
     /// Packets are copied to the tap (recorded call, not paused).
     pub tapping: bool,
+    /// Telephone events are not forwarded.
+    pub block_events: bool,
+    /// Its socket is connected to where packets come from and go to.
+    pub connected: bool,
+    /// Header extensions that pass.
+    pub extensions: Extensions,
+    /// This leg's rows.
+    pub own: Pair,
+    /// The other leg's rows: its sockets send what comes in here.
+    pub peer: Pair,
     /// Whose call it is.
     pub call: CallKey,
-    /// The call's clock: what the tap is told goes by it.
-    pub timeline: Timeline,
+    /// When the last packet was forwarded, monotonic nanoseconds; 0 for never.
+    pub last_ns: u64,
+    /// Where packets come from, and where the leg is sent to.
+    pub source: Source,
     /// Payload types this leg may send.
     pub accepts: PayloadTypes,
     /// Those that are copied to the tap.
     pub tapped: PayloadTypes,
     /// Those that are telephone events.
     pub events: PayloadTypes,
-    /// Telephone events are not forwarded.
-    pub block_events: bool,
-    /// Header extensions that pass.
-    pub extensions: Extensions,
-    /// RTP clocks of this leg.
-    pub clocks: [Clock; MAX_CLOCKS],
-    /// How many packets a second may come.
-    pub cap: RateCap,
-    /// What is measured of this leg's stream (kept in the RTP row).
-    pub reception: Reception,
-    /// Telephone events of this leg (kept in the RTP row).
-    pub keypad: Keypad,
-    /// Where packets come from, and where the leg is sent to.
-    pub source: Source,
-    /// Its socket is connected to where packets come from and go to.
-    pub connected: bool,
-    /// This leg's rows.
-    pub own: Pair,
-    /// The other leg's rows: its sockets send what comes in here.
-    pub peer: Pair,
-    /// What is rewritten in RTP from this leg (kept in the RTP row).
-    pub mask: Mask,
     /// Forwarded RTP.
     pub rtp: Count,
+    /// How many packets a second may come.
+    pub cap: RateCap,
+    /// Its part on the express lane. Begins anew in another process.
+    #[cfg(feature = "xdp")]
+    #[serde(skip)]
+    pub boarding: Boarding,
+    /// What is measured of this leg's stream (kept in the RTP row).
+    pub reception: Reception,
+    /// What is rewritten in RTP from this leg (kept in the RTP row).
+    pub mask: Mask,
+    /// RTP clocks of this leg.
+    pub clocks: [Clock; MAX_CLOCKS],
+    /// The call's clock: what the tap is told goes by it.
+    pub timeline: Timeline,
+    /// Its address and port on this host, where anybody asks for it.
+    pub local: Option<SocketAddr>,
+    /// Telephone events of this leg (kept in the RTP row).
+    pub keypad: Keypad,
     /// Forwarded RTCP.
     pub rtcp: Count,
-    /// When the last packet was forwarded, monotonic nanoseconds; 0 for never.
-    pub last_ns: u64,
     /// What was dropped.
     pub drops: DropCounters,
     /// Packets that did not fit into the tap ring.
     pub tap_lost: u64,
     /// The open gap in the tap, if there is one.
     pub gap: Option<Gap>,
-    /// Its part on the express lane. Begins anew in another process.
-    #[cfg(feature = "xdp")]
-    #[serde(skip)]
-    pub boarding: Boarding,
 }
 
 /// What names a row: what does not change while it lives.
@@ -175,15 +177,21 @@ impl Row {
         express
     }
 
-    /// Loads what every packet needs into the cache.
-    #[inline]
-    pub fn prefetch(&self) {
-        prefetch(&self.accepts);
-        prefetch(&self.source);
-        prefetch(&self.rtp);
-        self.mask.prefetch();
-        self.reception.prefetch();
-    }
+    /// Bytes of what every packet needs.
+    pub const HOT: [Range<usize>; 6] = {
+        let [first, second, third] = Reception::HOT;
+        let measured = offset_of!(Self, reception);
+        [
+            offset_of!(Self, port)..offset_of!(Self, reception),
+            behind(measured, &first),
+            behind(measured, &second),
+            behind(measured, &third),
+            behind(offset_of!(Self, mask), &Mask::HOT),
+            behind(offset_of!(Self, clocks), &(0..size_of::<Clock>())),
+        ]
+    };
+    /// Of what a packet of the other leg needs.
+    pub const WAY: Range<usize> = offset_of!(Self, port)..offset_of!(Self, accepts);
 
     /// Takes over what was negotiated for its leg, at `now_ns` (monotonic nanoseconds).
     pub fn signal(&mut self, stream: &Stream, now_ns: u64, window_ns: u64) {
@@ -202,6 +210,11 @@ impl Row {
         self.rtcp_mux = media.rtcp_mux;
         self.cap.set(media.packets_per_second, now_ns);
     }
+}
+
+/// A part of a field that begins at `field`.
+const fn behind(field: usize, part: &Range<usize>) -> Range<usize> {
+    field + part.start..field + part.end
 }
 
 /// Packets of a row that the tap ring had no room for, not yet told to the recorder.

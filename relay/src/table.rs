@@ -1,8 +1,11 @@
 //! The binding table: rows by slot, with a generation per slot so that late completions and stale commands are told
 //! apart from the row that has the slot now. Owned by one worker.
 
+use std::ops::Range;
+
 use crate::row::Row;
 use crate::sys::memory::prefer_huge_pages;
+use crate::sys::prefetch::prefetch_at;
 use serde::{Deserialize, Serialize};
 
 /// A place in the table, and which of its tenants is meant.
@@ -16,10 +19,34 @@ pub struct Slot {
 
 const GENERATIONS: u32 = 1 << 24;
 
+/// Begins with a cache line: in it is what tells whether a row is there, and the first of what every packet needs of it.
 #[derive(Debug)]
+#[repr(C, align(64))]
 struct Entry {
     generation: u32,
-    row: Option<Row>,
+    place: Place,
+}
+
+/// An `Option`, which would be told apart by some value that the row cannot have, wherever that stands.
+#[derive(Debug)]
+#[repr(u32)]
+#[allow(clippy::large_enum_variant, reason = "most are taken where it matters")]
+enum Place {
+    Free,
+    Taken(Row),
+}
+
+impl Place {
+    /// Bytes before the row.
+    const HEAD: usize = size_of::<Self>() - size_of::<Row>();
+
+    #[inline]
+    const fn row(&self) -> Option<&Row> {
+        match self {
+            Self::Free => None,
+            Self::Taken(row) => Some(row),
+        }
+    }
 }
 
 /// Rows by slot; of fixed size.
@@ -34,7 +61,7 @@ impl Table {
     pub fn new(size: u32) -> Self {
         let mut entries = Vec::with_capacity(size as usize);
         prefer_huge_pages(entries.spare_capacity_mut());
-        entries.extend((0..size).map(|_| Entry { generation: 0, row: None }));
+        entries.extend((0..size).map(|_| Entry { generation: 0, place: Place::Free }));
         Self { entries, free: (0..size).rev().collect() }
     }
 
@@ -43,11 +70,11 @@ impl Table {
         let mut table = Self::new(size);
         for (slot, row) in rows {
             if let Some(entry) = table.entries.get_mut(slot.index as usize) {
-                *entry = Entry { generation: slot.generation, row: Some(row) };
+                *entry = Entry { generation: slot.generation, place: Place::Taken(row) };
             }
         }
         let Self { entries, free } = &mut table;
-        free.retain(|index| entries.get(*index as usize).is_some_and(|e| e.row.is_none()));
+        free.retain(|index| entries.get(*index as usize).is_some_and(|e| e.place.row().is_none()));
         table
     }
 
@@ -55,7 +82,7 @@ impl Table {
     pub fn rows(&self) -> impl Iterator<Item = (Slot, &Row)> {
         (0..).zip(&self.entries).filter_map(|(index, entry)| {
             let slot = Slot { index, generation: entry.generation };
-            entry.row.as_ref().map(|row| (slot, row))
+            entry.place.row().map(|row| (slot, row))
         })
     }
 
@@ -81,13 +108,17 @@ impl Table {
         if let Some(entry) =
             self.entries.get_mut(slot.index as usize).filter(|e| e.generation == slot.generation)
         {
-            entry.row = Some(row);
+            entry.place = Place::Taken(row);
         }
     }
 
     /// Removes the row: packets for it are stale from now on. The slot stays taken until [`Self::release`].
     pub fn clear(&mut self, slot: Slot) -> Option<Row> {
-        self.entries.get_mut(slot.index as usize).filter(|e| e.generation == slot.generation)?.row.take()
+        let entry = self.entries.get_mut(slot.index as usize).filter(|e| e.generation == slot.generation)?;
+        match std::mem::replace(&mut entry.place, Place::Free) {
+            Place::Free => None,
+            Place::Taken(row) => Some(row),
+        }
     }
 
     /// Gives the slot back, once the lane has no operation left on it. Its generation ends here.
@@ -95,7 +126,7 @@ impl Table {
         if let Some(entry) =
             self.entries.get_mut(slot.index as usize).filter(|e| e.generation == slot.generation)
         {
-            entry.row = None;
+            entry.place = Place::Free;
             entry.generation = (entry.generation + 1) % GENERATIONS;
             self.free.push(slot.index);
         }
@@ -104,25 +135,39 @@ impl Table {
     /// The row of this very tenant.
     #[inline]
     pub fn get(&self, slot: Slot) -> Option<&Row> {
-        self.entries.get(slot.index as usize).filter(|e| e.generation == slot.generation)?.row.as_ref()
+        self.entries.get(slot.index as usize).filter(|e| e.generation == slot.generation)?.place.row()
     }
 
     /// The slot at `index`, as its tenant of now has it.
     pub fn slot(&self, index: u32) -> Option<Slot> {
         let entry = self.entries.get(index as usize)?;
-        entry.row.is_some().then_some(Slot { index, generation: entry.generation })
+        entry.place.row().map(|_| Slot { index, generation: entry.generation })
     }
 
     /// The row that is in place `index` now: for rows that refer to each other, which come and go together.
     #[inline]
     pub fn at(&self, index: u32) -> Option<&Row> {
-        self.entries.get(index as usize)?.row.as_ref()
+        self.entries.get(index as usize)?.place.row()
+    }
+
+    /// Loads bytes `parts` of the row in place `index` into the cache, whether there is one or not: to find out would take as
+    /// long.
+    #[inline]
+    pub fn prefetch(&self, index: u32, parts: &[Range<usize>]) {
+        let Some(entry) = self.entries.get(index as usize) else { return };
+        let row = std::ptr::from_ref(&entry.place).cast::<u8>().wrapping_add(Place::HEAD);
+        for part in parts {
+            prefetch_at(row.wrapping_add(part.start), part.len());
+        }
     }
 
     /// As [`Self::at`], to change it.
     #[inline]
     pub fn at_mut(&mut self, index: u32) -> Option<&mut Row> {
-        self.entries.get_mut(index as usize)?.row.as_mut()
+        match &mut self.entries.get_mut(index as usize)?.place {
+            Place::Free => None,
+            Place::Taken(row) => Some(row),
+        }
     }
 }
 

@@ -275,9 +275,11 @@ impl Engine {
     fn replay(&mut self, station: &mut Station, all: bool) {
         let Station { express, disagreed, .. } = station;
         // More than there can be now would be told meanwhile.
+        let mut before = None;
         for _ in 0..express.most() {
             while let Some(slot) = express.ahead() {
                 self.prefetch(slot);
+                before.replace(slot).into_iter().for_each(|slot| self.prefetch_way(slot));
             }
             let Some((told, packet)) = express.next(all) else { break };
             let (slot, length, sent) = (told.slot, told.length, told.forwarded);

@@ -238,6 +238,7 @@ impl Lane for Uring {
             {
                 taken += 1;
                 engine.prefetch(completion.slot);
+                self.ahead.back().into_iter().for_each(|before| engine.prefetch_way(before.slot));
                 self.ahead.push_back(completion);
             }
             let Some(completion) = self.ahead.pop_front() else { break };

@@ -1,16 +1,19 @@
 //! A leg's figures, in total and by spans of five seconds. Pure.
 
+use std::mem::offset_of;
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use super::sequence::Step;
 use crate::program::message::{Quality, Span};
-use crate::sys::prefetch::prefetch;
 
 /// How long a span is, by arrival of packets.
 const LENGTH_NS: u64 = 5_000_000_000;
 
 /// The figures of all SSRCs together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[repr(C)]
 pub struct Spans {
     /// When the present span ends, monotonic nanoseconds; 0 before the first packet.
     ends_ns: u64,
@@ -60,12 +63,8 @@ impl Tally {
 }
 
 impl Spans {
-    /// Loads what every packet needs into the cache.
-    #[inline]
-    pub fn prefetch(&self) {
-        prefetch(&self.ends_ns);
-        prefetch(&self.total);
-    }
+    /// Bytes of what every packet needs.
+    pub const HOT: Range<usize> = offset_of!(Self, ends_ns)..offset_of!(Self, began);
 
     /// To be called when a packet comes at `now_ns` (monotonic nanoseconds), before it is counted.
     #[inline]

@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
+use super::prefetch::prefetch_at;
+
 /// What may lie in memory that others change at any time.
 ///
 /// # Safety
@@ -70,6 +72,8 @@ pub struct RingReader {
     /// The page with the writers' position, and the data behind it.
     theirs: NonNull<u8>,
     size: usize,
+    /// Up to here there are records, or were when it was looked at: a cache line that writers write.
+    written: u64,
     /// Up to here records were given out by [`Self::next`].
     read: u64,
     /// Up to here by [`Self::ahead`].
@@ -92,6 +96,8 @@ const BUSY: u32 = 1 << 31;
 const DISCARDED: u32 = 1 << 30;
 /// How many records are seen before they are given out.
 const AHEAD: usize = 4;
+/// So many bytes before they are seen records are loaded into the cache.
+const FURTHER: u64 = 512;
 
 impl RingReader {
     /// Maps the ring `map` of `size` bytes.
@@ -104,13 +110,13 @@ impl RingReader {
         };
         let theirs = NonNull::new(theirs.cast()).ok_or_else(|| io::Error::other("mapped at address zero"))?;
         let read = mine.get(0).map_or(0, |position| position.load(Acquire));
-        Ok(Self { mine, theirs, size, read, seen: read, freed: read, between: 0 })
+        Ok(Self { mine, theirs, size, written: read, read, seen: read, freed: read, between: 0 })
     }
 
     /// Goes on where the reader has stopped that had the ring before.
     pub fn begin(&mut self) {
         let read = self.mine.get(0).map_or(0, |position| position.load(Acquire));
-        (self.read, self.seen, self.freed, self.between) = (read, read, read, 0);
+        (self.written, self.read, self.seen, self.freed, self.between) = (read, read, read, read, 0);
     }
 
     /// The next record but a few, each once: what will be needed for it can be loaded into the cache. None: there is none
@@ -124,6 +130,8 @@ impl RingReader {
         let at = self.seen;
         self.seen = after(at, length);
         self.between += 1;
+        // Another core wrote them.
+        prefetch_at(self.data(at + FURTHER).as_ptr(), length as usize + HEAD);
         Some(if kept { self.bytes(at, length) } else { &[] })
     }
 
@@ -146,7 +154,7 @@ impl RingReader {
 
     /// Whether [`Self::next`] has nothing to give yet.
     #[inline]
-    pub fn is_empty(&self) -> bool {
+    pub fn is_empty(&mut self) -> bool {
         self.record(self.read).is_none()
     }
 
@@ -164,11 +172,13 @@ impl RingReader {
 
     /// Length of the record at a position, and whether it is to be kept.
     #[inline]
-    fn record(&self, at: u64) -> Option<(u32, bool)> {
-        // SAFETY: in the mapping's first page, aligned, and only ever used as an atomic integer.
-        let written = unsafe { self.theirs.cast::<AtomicU64>().as_ref() }.load(Acquire);
-        if at >= written {
-            return None;
+    fn record(&mut self, at: u64) -> Option<(u32, bool)> {
+        if at >= self.written {
+            // SAFETY: in the mapping's first page, aligned, and only ever used as an atomic integer.
+            self.written = unsafe { self.theirs.cast::<AtomicU64>().as_ref() }.load(Acquire);
+            if at >= self.written {
+                return None;
+            }
         }
         // SAFETY: records are aligned to eight bytes, and lie inside of the data.
         let head = unsafe { self.data(at).cast::<AtomicU32>().as_ref() }.load(Acquire);

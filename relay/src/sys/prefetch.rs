@@ -3,20 +3,19 @@
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
-/// Begins to load all of `value` into the cache.
+/// Begins to load so many bytes from `start` on into the cache, whatever is there.
 #[inline]
-pub fn prefetch<T>(value: &T) {
+pub fn prefetch_at(start: *const u8, length: usize) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        let start = std::ptr::from_ref(value).cast::<i8>();
-        // Into its first line: a value may begin in the middle of it, and end in one line more than it would fill.
+        // Into its first line: it may begin in the middle of it, and end in one line more than it would fill.
         let skew = start.addr() % LINE;
-        for offset in (0..size_of::<T>() + skew).step_by(LINE) {
+        for offset in (0..length + skew).step_by(LINE) {
             // SAFETY: the instruction is a hint that cannot fault, whatever the address.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(offset).wrapping_sub(skew)) }
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(offset).wrapping_sub(skew).cast()) }
         }
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = (value, LINE);
+    let _ = (start, length, LINE);
 }
