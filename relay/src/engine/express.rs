@@ -31,8 +31,9 @@ const FRESH: usize = 256;
 const CALLS: usize = 8;
 /// That while.
 const FRESH_NS: u64 = 4_000_000_000;
-/// So old may be what the ledger says of a call's figures.
-const KEEP_NS: u64 = 5_000_000_000;
+/// So old may be what the ledger says of a call's figures: a relay that goes on with it lacks what was measured since, and
+/// nothing else.
+const KEEP_NS: u64 = 30_000_000_000;
 /// From one such look to the next.
 const LOOK_NS: u64 = 10_000_000;
 
@@ -136,6 +137,9 @@ impl Engine {
             self.count_unseen(&station.express, &mut station.untold, slot);
             if let Some(row) = self.table.at_mut(slot.index) {
                 let missing = expected.since(row.rtp);
+                if missing.packets > 0 {
+                    row.last_ns = row.last_ns.max(last_ns);
+                }
                 row.rtp = row.rtp + missing;
                 self.forwarded = self.forwarded + missing;
             }
