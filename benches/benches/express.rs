@@ -49,7 +49,7 @@ const PAYLOAD_TYPE: u8 = 8;
 const PACKET: usize = 172;
 
 fn main() -> Result<()> {
-    let link = Link::make("express")?;
+    let link = Link::make("express", 1)?;
     // What arrives there is not part of it.
     link.generator.drop_all()?;
     println!("| rows in the map | told to the worker | packets/s on one core | ns a packet | of them told |");

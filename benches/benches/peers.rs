@@ -137,7 +137,7 @@ impl Bench {
         let folder = env!("CARGO_TARGET_TMPDIR").into();
         std::fs::create_dir_all(&folder)?;
         let interrupted = interruption::interruption()?;
-        Ok(Self { options, programs, folder, cores, link: Link::make("peers")?, interrupted })
+        Ok(Self { options, programs, folder, cores, link: Link::make("peers", 1)?, interrupted })
     }
 
     /// Sleeps; an error where the bench is to end.

@@ -28,6 +28,12 @@ pub const PARTIES: [IpAddr; 2] =
     [IpAddr::V4(Ipv4Addr::new(198, 18, 0, 2)), IpAddr::V4(Ipv4Addr::new(198, 18, 0, 3))];
 /// The network of all of them.
 pub const NETWORK: &str = "198.18.0.0/24";
+/// A second device in each namespace, where there is one.
+pub const SECOND_DEVICE: &str = "media2";
+/// What is measured, there.
+pub const SECOND_RELAY: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 18, 1, 1));
+/// The callees there.
+pub const SECOND_PARTY: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 18, 1, 3));
 
 /// Both hosts, joined.
 #[derive(Debug)]
@@ -48,7 +54,7 @@ impl Link {
             eprintln!("SKIPPED: network namespaces are root's to make");
             return None;
         }
-        match Self::make(what) {
+        match Self::make(what, 2) {
             Ok(link) => Some(link),
             Err(why) => {
                 let why = format!("{why:#}");
@@ -61,22 +67,36 @@ impl Link {
         }
     }
 
-    /// Makes both, under names that nobody else has: they begin with `bauta-` and `what`.
-    pub fn make(what: &str) -> Result<Self> {
+    /// Makes both, under names that nobody else has: they begin with `bauta-` and `what`. Devices have so many queues.
+    pub fn make(what: &str, queues: usize) -> Result<Self> {
         static MADE: AtomicUsize = AtomicUsize::new(0);
         let id = format!("{}-{}", std::process::id(), MADE.fetch_add(1, Relaxed));
         let relay = Space::make(format!("bauta-{what}-{id}-relay"))?;
         let generator = Space::make(format!("bauta-{what}-{id}-load"))?;
-        let peer = ["type", "veth", "peer", "name", DEVICE, "netns", &generator.name];
-        ip(["link", "add", DEVICE, "netns", &relay.name].into_iter().chain(peer))?;
-        relay.address(&[RELAY])?;
-        generator.address(&PARTIES)?;
-        for space in [&relay, &generator] {
-            space.run("ethtool", &["-K", DEVICE, "tx", "off", "gro", "on"])?;
+        let link = Self { relay, generator };
+        link.join(DEVICE, queues, &[RELAY], &PARTIES)?;
+        Ok(link)
+    }
+
+    /// Joins them a second time.
+    pub fn join_again(&self) -> Result<()> {
+        self.join(SECOND_DEVICE, 1, &[SECOND_RELAY], &[SECOND_PARTY])
+    }
+
+    fn join(&self, device: &str, queues: usize, relay: &[IpAddr], generator: &[IpAddr]) -> Result<()> {
+        let queues = queues.to_string();
+        let queues = ["numrxqueues", &queues, "numtxqueues", &queues];
+        let mut words = vec!["link", "add", device, "netns", &self.relay.name];
+        words.extend(queues);
+        words.extend(["type", "veth", "peer", "name", device, "netns", &self.generator.name]);
+        words.extend(queues);
+        ip(words)?;
+        for (space, addresses) in [(&self.relay, relay), (&self.generator, generator)] {
+            space.address(device, addresses)?;
+            space.run("ethtool", &["-K", device, "tx", "off", "gro", "on"])?;
         }
         // Without a program of its own a veth device leaves what one on the other end sends where it is.
-        generator.pass_all()?;
-        Ok(Self { relay, generator })
+        self.generator.program(device, 2)
     }
 }
 
@@ -92,27 +112,27 @@ impl Space {
         Ok(Self { name })
     }
 
-    fn address(&self, addresses: &[IpAddr]) -> Result<()> {
+    fn address(&self, device: &str, addresses: &[IpAddr]) -> Result<()> {
         for address in addresses {
-            ip(["-n", &self.name, "address", "add", &format!("{address}/24"), "dev", DEVICE])?;
+            ip(["-n", &self.name, "address", "add", &format!("{address}/24"), "dev", device])?;
         }
         ip(["-n", &self.name, "link", "set", "lo", "up"])?;
-        ip(["-n", &self.name, "link", "set", DEVICE, "up"])
+        ip(["-n", &self.name, "link", "set", device, "up"])
     }
 
     /// Puts an XDP program on the device that passes every frame up.
     pub fn pass_all(&self) -> Result<()> {
-        self.program(2)
+        self.program(DEVICE, 2)
     }
 
     /// Puts one in its place that drops every frame.
     pub fn drop_all(&self) -> Result<()> {
         self.run("ip", &["link", "set", "dev", DEVICE, "xdpdrv", "off"])?;
-        self.program(1)
+        self.program(DEVICE, 1)
     }
 
     /// Puts an XDP program on the device that has one verdict for all (linux/bpf.h).
-    fn program(&self, verdict: u32) -> Result<()> {
+    fn program(&self, device: &str, verdict: u32) -> Result<()> {
         let folder = tempfile::tempdir()?;
         let (source, object) = (folder.path().join("all.c"), folder.path().join("all.o"));
         let text = format!(
@@ -125,13 +145,20 @@ impl Space {
         let done = clang.status().context("clang (apt-get install clang)")?;
         ensure!(done.success(), "clang: {done}");
         let object = object.to_str().context("folder")?;
-        self.run("ip", &["link", "set", "dev", DEVICE, "xdpdrv", "object", object, "section", "xdp"])
+        self.run("ip", &["link", "set", "dev", device, "xdpdrv", "object", object, "section", "xdp"])
             .map(drop)
     }
 
     /// What `ip link` says of the device.
     pub fn device(&self) -> Result<String> {
         self.run("ip", &["link", "show", "dev", DEVICE])
+    }
+
+    /// Frames that an XDP program has seen in each of the device's queues.
+    pub fn seen_in_queues(&self) -> Result<Vec<u64>> {
+        let text = self.run("ethtool", &["-S", DEVICE])?;
+        let seen = text.lines().filter(|l| l.contains("rx_queue_") && l.contains("_xdp_packets:"));
+        seen.map(|l| l.rsplit(' ').next().context("a figure")?.parse().context(l.to_owned())).collect()
     }
 
     /// Runs a program of the system in here, to its end; gives what it prints.

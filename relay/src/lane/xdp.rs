@@ -6,6 +6,7 @@
 //! masks are the socket lane's, by the same code.
 
 pub mod ledger;
+mod occupant;
 pub mod pins;
 pub mod program;
 pub mod rows;

@@ -16,7 +16,7 @@ use aya::{Ebpf, EbpfLoader, include_bytes_aligned};
 use super::ledger::{Ledger, Title};
 use super::pins::Pins;
 use super::rows::SharedRow;
-use super::{Express, LONGEST, SHORTEST};
+use super::{Express, LONGEST, SHORTEST, occupant};
 use crate::call::CallKey;
 use crate::interface::Address;
 use crate::lane::express::Mode;
@@ -29,8 +29,8 @@ static OBJECT: &[u8] = include_bytes_aligned!(concat!(env!("OUT_DIR"), "/express
 const MISSING: &str = env!("BAUTA_EXPRESS_MISSING");
 /// Bytes of a worker's ring: what is told in half a second of 100,000 recorded packets a second.
 const RING: u32 = 16 << 20;
-/// Why an interface does not take it where it has one already.
-pub const TAKEN: &str = "there is another XDP program, which is left alone";
+/// Why an interface does not take it where it has one already; begins a clause.
+pub const TAKEN: &str = "there is another XDP program";
 /// The maps that the program names, and the ledger.
 const MAPS: [&str; 4] = ["rows", "places", "rings", "alive"];
 const LEDGER: &str = "ledger";
@@ -141,7 +141,7 @@ impl Program {
                         links.push((interface, link));
                     }
                     Err(e) => {
-                        said.push(format!("{name}: {}", refused(&e)));
+                        said.push(format!("{name}: {}", refused_by(interface, &e)));
                         continue;
                     }
                 }
@@ -354,6 +354,16 @@ pub fn calls(pins: &Pins) -> Option<usize> {
 
 fn ring(worker: u32) -> String {
     format!("ring{worker}")
+}
+
+/// Why an interface does not take it.
+fn refused_by(interface: &str, error: &(dyn std::error::Error + 'static)) -> String {
+    let why = refused(error);
+    if why != TAKEN {
+        return why;
+    }
+    let which = occupant::of(interface).map_or_else(String::new, |which| format!(" ({which})"));
+    format!("{TAKEN}{which}, which is left alone")
 }
 
 /// What an error means to who reads it.
