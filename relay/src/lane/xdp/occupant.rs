@@ -11,7 +11,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 /// Room for what the kernel says of an interface: some 1.5 KiB, more for each virtual function of a network card.
 const ROOM: usize = 1 << 16;
 
-/// The program on `interface`: its name, and the number by which `bpftool prog show id` finds it. Without CAP_SYS_ADMIN the
+/// The program on `interface`: its name, and the number by which `bpftool prog show id` finds it. Without `CAP_SYS_ADMIN` the
 /// kernel gives the number alone. None where there is none, or the kernel does not say.
 pub fn of(interface: &str) -> Option<String> {
     let id = program_on(interface)?;
@@ -21,7 +21,7 @@ pub fn of(interface: &str) -> Option<String> {
     Some(name.map_or_else(|| format!("id {id}"), |name| format!("\"{name}\", id {id}")))
 }
 
-/// The program's number (rtnetlink's `IFLA_XDP`, linux/if_link.h).
+/// The program's number (rtnetlink's `IFLA_XDP`, `linux/if_link.h`).
 fn program_on(interface: &str) -> Option<u32> {
     let mut link = LinkMessage::default();
     link.attributes.push(LinkAttribute::IfName(interface.to_owned()));
